@@ -1,0 +1,1 @@
+//! Measures of fragmentation and footprint: pure functions of counts, all in integers.

@@ -1,0 +1,2 @@
+//! The command `framesim`.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Frame allocators: ns per operation at several memory sizes.
+fn main() {}
