@@ -5,6 +5,7 @@
 //!
 //! **Invariant.** A call that the heap can serve from what it holds makes no system call.
 
+pub mod block_map;
 pub mod bump;
 
 use serde::{Deserialize, Serialize};
