@@ -1,1 +1,13 @@
-//! framesim.
+//! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
+//!
+//! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
+//! - [`conform`]: models against recorded cases.
+//! - [`report`]: what a run says, as text and as JSON.
+
+pub mod cli;
+pub mod conform;
+pub mod report;
+
+mod registries;
+
+pub use registries::Registries;

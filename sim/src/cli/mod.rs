@@ -1,0 +1,4 @@
+//! The command `framesim`: screens, files and exit codes.
+
+pub mod exit;
+pub mod output;

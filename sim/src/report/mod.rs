@@ -1,0 +1,7 @@
+//! What a run says: for a person as text, for programs as JSON.
+//!
+//! Reports read results and never change one. They return text or write to what they are handed; the command line owns
+//! the screen and the files.
+
+pub mod map;
+pub mod text;
