@@ -12,6 +12,7 @@ pub use run::{FrameNumber, FrameRun};
 
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::FreeBlocks;
 use crate::registry::{Boxed, Family, Registry, models};
 use crate::{Coins, Cpu, Violation};
 
@@ -116,6 +117,12 @@ pub trait FrameAllocator: ModelState + Send {
 
     /// Free runs, ascending, as the policy keeps them: free blocks for buddy, so two of them may touch.
     fn for_each_free(&self, visit: &mut dyn FnMut(FrameRun));
+
+    /// Free memory as aligned blocks of at most `2^top_order` frames, counted by order: what the indices of Linux are
+    /// defined on. O(free runs) unless the policy counts blocks anyway, as buddy does.
+    fn free_blocks(&self, top_order: u32) -> FreeBlocks {
+        FreeBlocks::of(self, top_order)
+    }
 
     /// What the policy would do with `request`, and which free runs it would look at. Changes nothing.
     fn explain(&self, request: &FrameRequest) -> Explanation;
