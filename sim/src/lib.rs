@@ -1,11 +1,13 @@
 //! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
 //!
+//! - [`queue`]: the events to come, by time.
 //! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
 //! - [`conform`]: models against recorded cases.
 //! - [`report`]: what a run says, as text and as JSON.
 
 pub mod cli;
 pub mod conform;
+pub mod queue;
 pub mod report;
 
 mod registries;
