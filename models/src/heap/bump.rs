@@ -13,15 +13,14 @@
 //! Verified by `check`: blocks do not overlap, all lie below the pointer, the pointer does not pass the break.
 //!
 //! # Cost
-//! O(1) but for the table of live blocks, O(log blocks).
+//! O(1); memory only for live blocks.
 //!
 //! # Left out
 //! Giving a whole arena back at once: a process has one arena, and its end frees it.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
+use super::block_map::BlockMap;
 use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure};
@@ -37,7 +36,7 @@ pub struct Bump {
     next: u64,
     end: u64,
     /// Live blocks: address to usable bytes.
-    live: BTreeMap<u64, u64>,
+    live: BlockMap,
     usable: u64,
 }
 
@@ -71,7 +70,7 @@ The break rises by whole chunks when the pointer would pass it.";
                 allowed: "a chunk has at least 1 byte".to_owned(),
             });
         }
-        Ok(Bump { options: options.clone(), start: 0, next: 0, end: 0, live: BTreeMap::new(), usable: 0 })
+        Ok(Bump { options: options.clone(), start: 0, next: 0, end: 0, live: BlockMap::new(ALIGN), usable: 0 })
     }
 }
 
@@ -106,29 +105,29 @@ impl HeapAllocator for Bump {
             let end = at.0.checked_add(bytes).ok_or(OutOfMemory)?;
             self.grow_to(end, os)?;
             self.next = end;
-            self.live.insert(at.0, bytes);
+            self.live.set(at.0, bytes);
             self.usable += bytes - usable;
             return Ok(Some(at));
         }
         let moved = self.place(ALIGN, bytes, os)?;
         os.touch(moved, usable);
-        self.live.remove(&at.0);
+        self.live.remove(at.0);
         self.usable -= usable;
         Ok(Some(moved))
     }
 
     fn free(&mut self, _thread: ThreadId, at: Address, _os: &mut dyn SystemMemory) -> Result<(), HeapFreeError> {
-        self.usable -= self.live.remove(&at.0).ok_or(HeapFreeError(at))?;
+        self.usable -= self.live.remove(at.0).ok_or(HeapFreeError(at))?;
         Ok(())
     }
 
     fn usable_size(&self, at: Address) -> Option<u64> {
-        self.live.get(&at.0).copied()
+        self.live.get(at.0)
     }
 
     fn stats(&self) -> HeapStats {
         HeapStats {
-            blocks: self.live.len() as u64,
+            blocks: self.live.len(),
             usable: self.usable,
             // What was freed and what alignment skipped never comes back: it is lost, not free.
             overhead: self.next - self.start - self.usable,
@@ -139,14 +138,15 @@ impl HeapAllocator for Bump {
     }
 
     fn check(&self) -> Result<(), Violation> {
+        self.live.check()?;
         let mut end_of_last = self.start;
-        for (&at, &bytes) in &self.live {
+        for (at, bytes) in self.live.iter() {
             ensure(at >= end_of_last, || format!("block {at:#x} overlaps the one that ends at {end_of_last:#x}"))?;
             end_of_last = at + bytes;
         }
         ensure(end_of_last <= self.next, || format!("a block ends at {end_of_last:#x}, past {:#x}", self.next))?;
         ensure(self.next <= self.end, || format!("the pointer {:#x} is past the break {:#x}", self.next, self.end))?;
-        let usable: u64 = self.live.values().sum();
+        let usable: u64 = self.live.iter().map(|(_, bytes)| bytes).sum();
         ensure(usable == self.usable, || format!("{usable} usable bytes counted, {} kept", self.usable))
     }
 }

@@ -7,6 +7,9 @@
 
 pub mod block_map;
 pub mod bump;
+pub mod flat_memory;
+pub mod free_list;
+pub mod oracle;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,8 @@ models! {
     HeapChoice of dyn HeapAllocator;
     /// Never frees: the next address, always.
     bump::Bump,
+    /// The textbook heap: a list of free pieces, searched.
+    free_list::FreeList,
 }
 
 /// Heap allocators by name.
