@@ -5,6 +5,7 @@
 //!
 //! **Invariant.** A frame is free or taken, never both: the free runs of a policy and the runs it handed out tile memory.
 
+pub mod buddy;
 pub mod first_fit;
 mod run;
 
@@ -21,6 +22,8 @@ models! {
     PolicyChoice of dyn FrameAllocator;
     /// The lowest free run that fits.
     first_fit::FirstFit,
+    /// Binary buddy: blocks of powers of two.
+    buddy::Buddy,
 }
 
 /// Frame policies by name.

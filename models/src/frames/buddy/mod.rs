@@ -1,0 +1,734 @@
+//! Binary buddy: blocks of `2^k` frames that split in halves and merge again.
+//!
+//! # Models
+//! The binary buddy system of Knowlton (1965), as in Knuth, TAOCP vol. 1, section 2.5, algorithms R and S, with the lowest
+//! free address taken first. The default top order is that of Linux on x86-64 (10: blocks of at most 4 MiB), whose free
+//! lists are last in, first out instead.
+//!
+//! # Rules
+//! 1. Memory is cut from the low end into aligned blocks, each as large as its alignment, the memory and the top order allow.
+//! 2. A request is rounded up to `2^k` frames. The smallest order that has a free block serves it, from its lowest block.
+//! 3. A block that is too large is halved until it is not; the low half is kept, or the half that holds the first aligned
+//!    frame where the request asks for more alignment than its size gives.
+//! 4. A freed block merges at once with its buddy, the other half it was once cut from, while that is free and whole. Two
+//!    blocks that touch but are no halves of one stay apart.
+//!
+//! # Invariants
+//! Verified by `check`: live and free blocks tile memory; each starts at a multiple of its size; no two free halves of one
+//! block are both whole (rule 4); the sets by order, the counts, the free frames and the holes are those of the tiling.
+//!
+//! # Cost
+//! `allocate` and `free` O(orders) words, most often one cache line of the map and one word a level of one set: the map has
+//! two bits a frame, 64 frames in 16 bytes. With the sets 0.27 bytes a frame (17 MiB at `2^26` frames), whatever is live;
+//! the map is written only where blocks were cut, so a large memory starts at the cost of its sets. A request with a limit,
+//! or with more alignment than its size gives, steps over the blocks that are not aligned.
+//!
+//! # Left out
+//! Migrate types, zones, watermarks and per-cpu lists, which a request's other fields are for; LIFO lists. How many frames
+//! of a block were asked for is the caller's to remember.
+
+mod bit_tree;
+mod block_map;
+#[cfg(test)]
+mod tests;
+
+use serde::{Deserialize, Serialize};
+
+use self::bit_tree::BitTree;
+use self::block_map::{BlockMap, WORD_ORDER};
+use super::{AllocError, Explanation, FrameAllocator, FrameRequest, FrameRun, FrameSetting, FreeError};
+use crate::metrics::FreeBlocks;
+use crate::registry::{BadOptions, Model};
+use crate::{Violation, ensure, index};
+
+/// The highest top order that can be chosen.
+const MAX_ORDER_LIMIT: u32 = 40;
+/// How many orders that makes.
+const ORDERS: usize = 41;
+
+/// What a workload can set.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BuddyOptions {
+    /// Blocks have at most `2^max_order` frames, and so has a request; 10 as in Linux, up to 40. Blocks are never larger than
+    /// memory.
+    pub max_order: u32,
+}
+
+impl Default for BuddyOptions {
+    fn default() -> Self {
+        BuddyOptions { max_order: 10 }
+    }
+}
+
+/// See the [module page](self) for the rules.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Buddy {
+    map: BlockMap,
+    /// Free blocks by order: up to the highest order that fits memory.
+    sets: Vec<FreeSet>,
+    /// Bit `k`: there is a free block of order `k`.
+    orders_with_free: u64,
+    /// As chosen: the largest request.
+    max_order: u32,
+    /// The highest order a block of this memory can have.
+    top_order: u32,
+    frames: u64,
+    free_frames: u64,
+    holes: u64,
+    last_search: u64,
+}
+
+/// Free blocks of one order.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct FreeSet {
+    /// Below [`WORD_ORDER`]: the words of the map that have such a block. From there on: the blocks, numbered by address.
+    places: BitTree,
+    blocks: u64,
+}
+
+/// `2^order` frames from `start` on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Block {
+    start: u64,
+    order: u32,
+}
+
+/// A free block, and the frame in it that a request would get.
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    block: Block,
+    at: u64,
+}
+
+/// What a request means to a buddy system.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    order: u32,
+    /// A block may start at multiples of this.
+    step: u64,
+    /// A block ends here at the latest.
+    limit: u64,
+    /// Any block of the order or above will do, from its start.
+    plain: bool,
+}
+
+impl Model<dyn FrameAllocator> for Buddy {
+    const NAME: &'static str = "buddy";
+    const SUMMARY: &'static str = "blocks of 2^k frames that split in halves and merge again";
+    const RULES: &'static str = "\
+A request is rounded up to 2^k frames; what it did not ask for is wasted
+inside the block (internal fragmentation). The smallest order that has a free
+block serves it, from its lowest block, which is halved until it fits, the
+low half kept. A freed block merges with its buddy, the other half of the
+block it was cut from, as often as that is free. No block exceeds
+2^max_order frames (10 if not set).
+
+  take A, 1    A.......    8 is halved to 4, 2, 1: free are 1, 2 and 4
+  take B, 2    A.BB....    the free 2 fits exactly
+  take C, 3    A.BBCCCc    3 is rounded up to 4; c is wasted
+  give A       ..BBCCCc    merges with its buddy: one free block of 2";
+    type Options = BuddyOptions;
+
+    fn build(setting: FrameSetting, options: &BuddyOptions) -> Result<Buddy, BadOptions> {
+        if options.max_order > MAX_ORDER_LIMIT {
+            return Err(BadOptions {
+                option: "max_order",
+                found: options.max_order.to_string(),
+                allowed: format!("the top order must be 0 to {MAX_ORDER_LIMIT}"),
+            });
+        }
+        Ok(Buddy::new(setting.frames, options.max_order))
+    }
+}
+
+impl FrameAllocator for Buddy {
+    fn allocate(&mut self, request: &FrameRequest) -> Result<FrameRun, AllocError> {
+        let need = self.need(request)?;
+        let Some(Candidate { block, at }) = self.find(need) else {
+            self.last_search = u64::from((self.top_order + 1).saturating_sub(need.order));
+            return Err(self.refusal(request));
+        };
+        self.last_search = u64::from(block.order - need.order) + 1;
+        let taken = Block { start: at, order: need.order };
+        self.carve(block, taken);
+        self.free_frames -= taken.frames();
+        self.holes = self.holes + self.free_neighbours(taken) - 1;
+        Ok(taken.run())
+    }
+
+    fn free(&mut self, run: FrameRun) -> Result<(), FreeError> {
+        let Some(block) = self.live_block(run) else {
+            return Err(self.free_error(run));
+        };
+        self.holes = self.holes + 1 - self.free_neighbours(block);
+        self.free_frames += block.frames();
+        self.merge(block);
+        Ok(())
+    }
+
+    fn total_frames(&self) -> u64 {
+        self.frames
+    }
+
+    fn free_frames(&self) -> u64 {
+        self.free_frames
+    }
+
+    fn largest_request(&self) -> u64 {
+        self.orders_with_free.checked_ilog2().map_or(0, |order| 1 << order)
+    }
+
+    fn holes(&self) -> u64 {
+        self.holes
+    }
+
+    fn for_each_free(&self, visit: &mut dyn FnMut(FrameRun)) {
+        let mut next: Vec<Option<Block>> = (0..=self.top_order).map(|order| self.first_of(order, 0)).collect();
+        while let Some(block) = next.iter().flatten().min_by_key(|block| block.start).copied() {
+            visit(block.run());
+            next[block.at()] = self.first_of(block.order, block.end());
+        }
+    }
+
+    /// O(orders).
+    fn free_blocks(&self, top_order: u32) -> FreeBlocks {
+        let mut counts = [0; ORDERS];
+        for (order, set) in (0..).zip(&self.sets) {
+            let counted_as = top_order.min(order);
+            counts[index(u64::from(counted_as))] += set.blocks << (order - counted_as);
+        }
+        FreeBlocks::from_counts(&counts)
+    }
+
+    fn explain(&self, request: &FrameRequest) -> Explanation {
+        let need = self.need(request);
+        let (candidates, candidates_total) = need.map_or_else(|_| (Vec::new(), 0), |need| self.candidates(need));
+        let found = need.map(|need| (need, self.find(need)));
+        let chosen = found.and_then(|(need, found)| {
+            found.map(|found| FrameRun::new(found.at, 1 << need.order)).ok_or_else(|| self.refusal(request))
+        });
+        let rule = match found {
+            Ok((need, Some(candidate))) => rule_of(request, need, candidate),
+            _ => "no order from the request's own up has a free block that will do".to_owned(),
+        };
+        Explanation { candidates, candidates_total, rule, chosen }
+    }
+
+    /// Orders looked at.
+    fn last_search(&self) -> u64 {
+        self.last_search
+    }
+
+    fn check(&self) -> Result<(), Violation> {
+        let mut tally = Tally::new();
+        let mut start = 0;
+        while start < self.frames {
+            let block = self.block_from(start);
+            self.check_block(block, &mut tally)?;
+            start = block.end();
+        }
+        tally.compare(self)
+    }
+}
+
+impl Block {
+    #[inline]
+    fn frames(self) -> u64 {
+        1 << self.order
+    }
+
+    #[inline]
+    fn end(self) -> u64 {
+        self.start + self.frames()
+    }
+
+    fn run(self) -> FrameRun {
+        FrameRun::new(self.start, self.frames())
+    }
+
+    /// Its order as an index into the sets.
+    #[inline]
+    fn at(self) -> usize {
+        index(u64::from(self.order))
+    }
+
+    /// The other half of the block this one was cut from.
+    #[inline]
+    fn buddy(self) -> Block {
+        Block { start: self.start ^ self.frames(), order: self.order }
+    }
+
+    /// The block this one was cut from.
+    #[inline]
+    fn parent(self) -> Block {
+        Block { start: self.start & !self.frames(), order: self.order + 1 }
+    }
+
+    /// Its number in a set of its order, from [`WORD_ORDER`] on.
+    #[inline]
+    fn number(self) -> u64 {
+        self.start >> self.order
+    }
+}
+
+impl Buddy {
+    /// `frames` free frames, at least 1, and blocks of at most `2^max_order` of them.
+    fn new(frames: u64, max_order: u32) -> Buddy {
+        let top_order = max_order.min(frames.max(1).ilog2());
+        let tops = frames >> top_order;
+        let whole = tops << top_order;
+        let mut buddy = Buddy {
+            map: BlockMap::new(frames, whole, top_order),
+            sets: (0..=top_order).map(|order| FreeSet::new(frames, order)).collect(),
+            orders_with_free: 0,
+            max_order,
+            top_order,
+            frames,
+            free_frames: frames,
+            holes: u64::from(frames > 0),
+            last_search: 0,
+        };
+        buddy.sets[index(u64::from(top_order))] = FreeSet::filled(frames, top_order, tops);
+        buddy.orders_with_free = u64::from(tops > 0) << top_order;
+        buddy.cut_the_rest(whole);
+        buddy
+    }
+
+    /// Rule 1 for what is left above the blocks of the top order.
+    fn cut_the_rest(&mut self, whole: u64) {
+        let mut start = whole;
+        while start < self.frames {
+            let order = (self.frames - start).ilog2();
+            let block = Block { start, order };
+            self.map.mark(start, true);
+            self.add_to_set(block);
+            start = block.end();
+        }
+    }
+
+    #[inline]
+    fn need(&self, request: &FrameRequest) -> Result<Need, AllocError> {
+        if request.frames == 0 || request.align == 0 {
+            return Err(AllocError::Empty);
+        }
+        let order = u64::BITS - (request.frames - 1).leading_zeros();
+        if order > self.max_order {
+            return Err(AllocError::TooLarge { asked: request.frames, limit: 1 << self.max_order });
+        }
+        let plain = request.below.is_none() && (request.align == 1 || (1_u64 << order).is_multiple_of(request.align));
+        let step = if plain { 1 << order } else { common_multiple(request.align, order) };
+        let limit = request.below.map_or(self.frames, |below| below.0.min(self.frames));
+        Ok(Need { order, step, limit, plain })
+    }
+
+    fn refusal(&self, request: &FrameRequest) -> AllocError {
+        let (asked, free, longest, holes) = (request.frames, self.free_frames, self.largest_request(), self.holes);
+        if asked > free {
+            AllocError::Shortage { asked, free, longest, holes }
+        } else {
+            AllocError::Fragmentation { asked, free, longest, holes }
+        }
+    }
+
+    /// Rule 2.
+    #[inline]
+    fn find(&self, need: Need) -> Option<Candidate> {
+        if !need.plain {
+            return self.orders_from(need.order).find_map(|order| self.candidate_from(need, order, 0));
+        }
+        let large_enough = self.orders_with_free & (u64::MAX << need.order);
+        if large_enough == 0 {
+            return None;
+        }
+        let block = self.lowest_of(large_enough.trailing_zeros());
+        Some(Candidate { block, at: block.start })
+    }
+
+    fn orders_from(&self, order: u32) -> impl Iterator<Item = u32> {
+        let with_free = self.orders_with_free;
+        (order..self.top_order + 1).filter(move |order| with_free >> order & 1 == 1)
+    }
+
+    /// The lowest free block of an order that has one.
+    #[inline]
+    fn lowest_of(&self, order: u32) -> Block {
+        let place = self.sets[index(u64::from(order))].places.first().expect("an order in the mask has a free block");
+        Block { start: self.lowest_in_place(order, place), order }
+    }
+
+    #[inline]
+    fn lowest_in_place(&self, order: u32, place: u64) -> u64 {
+        if order < WORD_ORDER {
+            place * 64 + u64::from(self.map.load(place).free_of_order(order).trailing_zeros())
+        } else {
+            place << order
+        }
+    }
+
+    /// The lowest free block of `order` that starts at `from` or above.
+    fn first_of(&self, order: u32, from: u64) -> Option<Block> {
+        let places = &self.sets[index(u64::from(order))].places;
+        if order >= WORD_ORDER {
+            let place = places.first_from(from.div_ceil(1 << order))?;
+            return Some(Block { start: place << order, order });
+        }
+        if from / 64 < self.map.words() {
+            let here = self.map.load(from / 64).free_of_order(order) & (u64::MAX << (from % 64));
+            if here != 0 {
+                return Some(Block { start: from / 64 * 64 + u64::from(here.trailing_zeros()), order });
+            }
+        }
+        let place = places.first_from(from / 64 + 1)?;
+        Some(Block { start: self.lowest_in_place(order, place), order })
+    }
+
+    /// The lowest free block of `order`, from `from` on, with room for the need.
+    fn candidate_from(&self, need: Need, order: u32, from: u64) -> Option<Candidate> {
+        let mut from = from;
+        loop {
+            let block = self.first_of(order, from)?;
+            let at = block.start.div_ceil(need.step).saturating_mul(need.step);
+            let end = at.saturating_add(1 << need.order);
+            if end > need.limit {
+                return None;
+            }
+            if end <= block.end() {
+                return Some(Candidate { block, at });
+            }
+            // The next frame that will do is above this block: so is the block that holds it.
+            from = at >> order << order;
+        }
+    }
+
+    /// The first free blocks that would do, in the order they are looked at, and how many there are.
+    fn candidates(&self, need: Need) -> (Vec<FrameRun>, u64) {
+        let mut all = self.orders_from(need.order).flat_map(move |order| {
+            let after = move |last: &Candidate| self.candidate_from(need, order, last.block.end());
+            std::iter::successors(self.candidate_from(need, order, 0), after)
+        });
+        let shown: Vec<FrameRun> = all.by_ref().take(Explanation::SHOWN).map(|found| found.block.run()).collect();
+        let total = if need.plain {
+            self.orders_from(need.order).map(|order| self.sets[index(u64::from(order))].blocks).sum()
+        } else {
+            (shown.len() + all.count()) as u64
+        };
+        (shown, total)
+    }
+
+    /// Rule 3: cuts the live block `taken` out of the free block `block`.
+    #[inline]
+    fn carve(&mut self, block: Block, taken: Block) {
+        let mut kept = block;
+        if block.order >= WORD_ORDER {
+            self.remove_large(block);
+            while kept.order > taken.order.max(WORD_ORDER) {
+                kept = self.halve(kept, taken.start);
+            }
+        }
+        if taken.order < WORD_ORDER {
+            self.carve_in_word(kept, taken);
+        } else {
+            self.map.mark(taken.start, false);
+        }
+    }
+
+    /// Frees the half of `block` that does not hold `frame`, and gives the other: both larger than a word, or one.
+    fn halve(&mut self, block: Block, frame: u64) -> Block {
+        let order = block.order - 1;
+        let kept = Block { start: frame >> order << order, order };
+        self.map.mark(kept.start, false);
+        self.map.mark(kept.buddy().start, true);
+        self.add_to_set(kept.buddy());
+        kept
+    }
+
+    /// The same for a block of at most one word: a free one of its set, or one that was taken out of it already.
+    #[inline]
+    fn carve_in_word(&mut self, block: Block, taken: Block) {
+        let place = block.start / 64;
+        let mut word = self.map.load(place);
+        word.free &= !(1 << (block.start % 64));
+        let mut order = block.order;
+        while order > taken.order {
+            order -= 1;
+            let kept = Block { start: taken.start >> order << order, order };
+            word.starts |= 1 << ((kept.start | kept.frames()) % 64);
+            word.free |= 1 << (kept.buddy().start % 64);
+            self.add_to_set(kept.buddy());
+        }
+        self.map.store(place, word);
+        if block.order < WORD_ORDER {
+            self.left_set(block.order, place, word.free_of_order(block.order) == 0);
+        }
+    }
+
+    /// Rule 4: frees the live block `block`.
+    #[inline]
+    fn merge(&mut self, block: Block) {
+        let mut block = block;
+        if block.order < WORD_ORDER {
+            block = self.merge_in_word(block);
+            if block.order < WORD_ORDER {
+                return;
+            }
+        }
+        while block.order < self.top_order && self.sets[block.at()].places.contains(block.buddy().number()) {
+            self.remove_large(block.buddy());
+            self.map.unmark(block.start | block.frames());
+            block = block.parent();
+        }
+        self.map.mark(block.start, true);
+        self.add_to_set(block);
+    }
+
+    /// Merges a block within its word and frees it there; one that becomes the whole word is left for `merge`.
+    #[inline]
+    fn merge_in_word(&mut self, block: Block) -> Block {
+        let place = block.start / 64;
+        let mut word = self.map.load(place);
+        let mut merged = block;
+        let top = self.top_order.min(WORD_ORDER);
+        while merged.order < top {
+            let buddy = bit_of(merged.buddy().start);
+            if !word.is_free_buddy(buddy, merged.order) {
+                break;
+            }
+            word.free &= !(1 << buddy);
+            word.starts &= !(1 << bit_of(merged.start | merged.frames()));
+            merged = merged.parent();
+        }
+        if merged.order < WORD_ORDER {
+            word.free |= 1 << bit_of(merged.start);
+            self.add_to_set(merged);
+        }
+        self.map.store(place, word);
+        for order in block.order..merged.order {
+            self.left_set(order, place, word.free_of_order(order) == 0);
+        }
+        merged
+    }
+
+    #[inline]
+    fn add_to_set(&mut self, block: Block) {
+        let place = if block.order < WORD_ORDER { block.start / 64 } else { block.number() };
+        let set = &mut self.sets[block.at()];
+        set.places.insert(place);
+        set.blocks += 1;
+        self.orders_with_free |= 1 << block.order;
+    }
+
+    /// Takes a free block of at least one word out of its set; it is a live one then.
+    fn remove_large(&mut self, block: Block) {
+        self.map.mark(block.start, false);
+        self.left_set(block.order, block.number(), true);
+    }
+
+    /// A block of `order` is not free any more; its place has no other where `emptied`.
+    #[inline]
+    fn left_set(&mut self, order: u32, place: u64, emptied: bool) {
+        let set = &mut self.sets[index(u64::from(order))];
+        if emptied {
+            set.places.remove(place);
+        }
+        set.blocks -= 1;
+        if set.blocks == 0 {
+            self.orders_with_free &= !(1 << order);
+        }
+    }
+
+    /// How many of the two frames next to `block` are free.
+    #[inline]
+    fn free_neighbours(&self, block: Block) -> u64 {
+        let below = block.start > 0 && self.map.frame_is_free(block.start - 1);
+        // Above a block another one starts.
+        let above = block.end() < self.frames && self.map.free_at(block.end());
+        u64::from(below) + u64::from(above)
+    }
+
+    /// `run` as a block, when it is exactly a live one.
+    #[inline]
+    fn live_block(&self, run: FrameRun) -> Option<Block> {
+        let end = run.start.0.checked_add(run.frames)?;
+        if end > self.frames || !run.frames.is_power_of_two() || run.start.0 & (run.frames - 1) != 0 {
+            return None;
+        }
+        let block = Block { start: run.start.0, order: run.frames.trailing_zeros() };
+        let word = self.map.load(block.start / 64);
+        let live = (word.starts & !word.free) >> (block.start % 64) & 1 == 1;
+        (live && self.is_whole(block)).then_some(block)
+    }
+
+    /// Whether the block that starts where `block` does has its order.
+    #[inline]
+    fn is_whole(&self, block: Block) -> bool {
+        let as_large = block.order == 0 || !self.map.starts_at(block.start + block.frames() / 2);
+        let no_larger = block.start & block.frames() != 0
+            || block.order >= self.top_order
+            || block.end() >= self.frames
+            || self.map.starts_at(block.end());
+        as_large && no_larger
+    }
+
+    fn free_error(&self, given: FrameRun) -> FreeError {
+        if given.start.0 >= self.frames {
+            return FreeError::NotLive(given);
+        }
+        let block = self.block_from(self.map.block_start(given.start.0));
+        if self.map.free_at(block.start) || given.is_empty() {
+            return FreeError::NotLive(given);
+        }
+        FreeError::NotWhole { given, live: block.run() }
+    }
+
+    /// The block that starts at `start`: it goes on until another starts.
+    fn block_from(&self, start: u64) -> Block {
+        let goes_on = |order: u32| {
+            let larger = Block { start, order: order + 1 };
+            start.is_multiple_of(larger.frames())
+                && larger.end() <= self.frames
+                && !self.map.starts_at(start + larger.frames() / 2)
+        };
+        let order = (0..self.top_order).find(|order| !goes_on(*order)).unwrap_or(self.top_order);
+        Block { start, order }
+    }
+
+    /// Whether `block` is a free block of its order.
+    fn is_free_block(&self, block: Block) -> bool {
+        block.end() <= self.frames
+            && self.map.starts_at(block.start)
+            && self.map.free_at(block.start)
+            && self.block_from(block.start) == block
+    }
+
+    fn check_block(&self, block: Block, tally: &mut Tally) -> Result<(), Violation> {
+        ensure(self.map.starts_at(block.start), || format!("no block starts at frame {}", block.start))?;
+        let inside = self.marks_inside(block);
+        ensure(inside == 0, || format!("{inside} blocks start inside block {}", block.run()))?;
+        let free = self.map.free_at(block.start);
+        if free {
+            ensure(block.order == self.top_order || !self.is_free_block(block.buddy()), || {
+                format!("free block {} is not merged with its buddy", block.run())
+            })?;
+            let place = if block.order < WORD_ORDER { block.start / 64 } else { block.number() };
+            ensure(self.sets[block.at()].places.contains(place), || {
+                format!("free block {} is not in the set of order {}", block.run(), block.order)
+            })?;
+        }
+        tally.add(block, free);
+        Ok(())
+    }
+
+    /// Starts of blocks in `block` after its own.
+    fn marks_inside(&self, block: Block) -> u32 {
+        let (first, last) = (block.start / 64, (block.end() - 1) / 64);
+        let marks_in = |place: u64| {
+            let word = self.map.load(place);
+            let from = block.start.max(place * 64) % 64;
+            let below = block.end().min(place * 64 + 64) - place * 64;
+            let own = u64::MAX << from & (u64::MAX >> (64 - below));
+            ((word.starts | word.free) & own).count_ones()
+        };
+        (first..=last).map(marks_in).sum::<u32>() - 1
+    }
+}
+
+impl FreeSet {
+    fn new(frames: u64, order: u32) -> FreeSet {
+        FreeSet::filled(frames, order, 0)
+    }
+
+    /// With the lowest `blocks` blocks of the order in it.
+    fn filled(frames: u64, order: u32, blocks: u64) -> FreeSet {
+        let in_place = WORD_ORDER.saturating_sub(order);
+        let bound = frames.div_ceil(1 << order.max(WORD_ORDER));
+        FreeSet { places: BitTree::filled(bound, blocks.div_ceil(1 << in_place)), blocks }
+    }
+}
+
+/// What `check` counts on its walk, to be held against what the policy counted as it went.
+#[derive(Debug)]
+struct Tally {
+    free_frames: u64,
+    holes: u64,
+    last_was_free: bool,
+    blocks: [u64; ORDERS],
+    places: [u64; ORDERS],
+    last_place: [Option<u64>; ORDERS],
+}
+
+impl Tally {
+    fn new() -> Tally {
+        Tally {
+            free_frames: 0,
+            holes: 0,
+            last_was_free: false,
+            blocks: [0; ORDERS],
+            places: [0; ORDERS],
+            last_place: [None; ORDERS],
+        }
+    }
+
+    fn add(&mut self, block: Block, free: bool) {
+        if free {
+            let place = Some(block.start >> block.order.max(WORD_ORDER));
+            self.free_frames += block.frames();
+            self.holes += u64::from(!self.last_was_free);
+            self.blocks[block.at()] += 1;
+            self.places[block.at()] += u64::from(self.last_place[block.at()] != place);
+            self.last_place[block.at()] = place;
+        }
+        self.last_was_free = free;
+    }
+
+    fn compare(&self, buddy: &Buddy) -> Result<(), Violation> {
+        let equal = |what: &str, kept: u64, counted: u64| {
+            ensure(kept == counted, || format!("{what}: {kept} kept, {counted} counted"))
+        };
+        equal("free frames", buddy.free_frames, self.free_frames)?;
+        equal("holes", buddy.holes, self.holes)?;
+        for (order, set) in buddy.sets.iter().enumerate() {
+            equal(&format!("free blocks of order {order}"), set.blocks, self.blocks[order])?;
+            equal(&format!("places of order {order}"), set.places.len(), self.places[order])?;
+            equal(
+                &format!("order {order} in the mask"),
+                buddy.orders_with_free >> order & 1,
+                u64::from(set.blocks > 0),
+            )?;
+            ensure(set.places.broken_level().is_none(), || format!("the set of order {order} is not one tree"))?;
+        }
+        Ok(())
+    }
+}
+
+fn rule_of(request: &FrameRequest, need: Need, candidate: Candidate) -> String {
+    let halvings = candidate.block.order - need.order;
+    let size = 1_u64 << need.order;
+    let mut rule = if size == request.frames {
+        format!("the smallest free block of at least {size} frames that will do, the lowest of that size")
+    } else {
+        format!(
+            "{} frames are rounded up to {size}; the smallest free block that will do, the lowest of that size",
+            request.frames
+        )
+    };
+    match halvings {
+        0 => rule.push_str(": an exact fit"),
+        1 => rule.push_str(": halved once"),
+        times => rule.push_str(&format!(": halved {times} times")),
+    }
+    rule
+}
+
+/// The least common multiple of `align` and `2^order`; the largest number where it does not fit, of which only 0 is a
+/// multiple in any memory.
+fn common_multiple(align: u64, order: u32) -> u64 {
+    let twos = align.trailing_zeros();
+    let wide = u128::from(align >> twos) << twos.max(order);
+    u64::try_from(wide).unwrap_or(u64::MAX)
+}
+
+#[inline]
+fn bit_of(frame: u64) -> u32 {
+    u32::try_from(frame % 64).expect("below 64")
+}
