@@ -5,9 +5,16 @@
 //!
 //! **Invariant.** A frame is free or taken, never both: the free runs of a policy and the runs it handed out tile memory.
 
+pub mod best_fit;
 pub mod buddy;
 pub mod first_fit;
+pub mod fit;
+pub mod free_stack;
+pub mod next_fit;
+pub mod next_hole;
+pub mod random_fit;
 mod run;
+pub mod worst_fit;
 
 pub use run::{FrameNumber, FrameRun};
 
@@ -22,6 +29,18 @@ models! {
     PolicyChoice of dyn FrameAllocator;
     /// The lowest free run that fits.
     first_fit::FirstFit,
+    /// The shortest free run that fits.
+    best_fit::BestFit,
+    /// The longest free run.
+    worst_fit::WorstFit,
+    /// First fit that goes on from the end of the block placed last.
+    next_fit::NextFit,
+    /// First fit that goes on from the hole where the last block ended.
+    next_hole::NextHole,
+    /// Any free run that fits, each equally likely.
+    random_fit::RandomFit,
+    /// Single frames, the one freed last first.
+    free_stack::FreeStack,
     /// Binary buddy: blocks of powers of two.
     buddy::Buddy,
 }
