@@ -13,3 +13,6 @@ pub mod report;
 mod registries;
 
 pub use registries::Registries;
+
+/// Raised whenever the same workload and seed give another digest than before.
+pub const RESULTS_VERSION: u32 = 1;

@@ -11,6 +11,8 @@ use std::path::Path;
 pub enum Failure {
     /// Bad input or usage: 2. The text is complete, place and way out included.
     Input(String),
+    /// Usage that clap has already complained about: 2.
+    Usage,
     /// An invariant broke, which is a bug of framesim: 3.
     Broken(Breakage),
     /// A digest or a recorded case differs: 4. What differs has been printed already.
@@ -42,7 +44,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Closed => 0,
-            Failure::Input(_) => 2,
+            Failure::Input(_) | Failure::Usage => 2,
             Failure::Broken(_) => 3,
             Failure::Mismatch => 4,
             Failure::Io(_) => 5,
@@ -72,7 +74,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Input(text) | Failure::Io(text) | Failure::Limit(text) => f.write_str(text),
             Failure::Broken(breakage) => breakage.fmt(f),
-            Failure::Mismatch | Failure::Closed => Ok(()),
+            Failure::Usage | Failure::Mismatch | Failure::Closed => Ok(()),
         }
     }
 }

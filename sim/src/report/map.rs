@@ -11,6 +11,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use framesim_models::index;
 
 use super::text::Count;
 
@@ -73,6 +74,37 @@ pub fn draw(holders: &[Holder], runs: impl IntoIterator<Item = (usize, u64)>, to
         frames => format!("one letter = {} frames, most frequent owner", Count(frames)),
     };
     format!("{letter}\n{body}{}", legend(holders, &seen, per_letter))
+}
+
+/// Letters that a memory of `total` frames takes.
+#[must_use]
+pub fn width(total: u64, per_letter: u64) -> usize {
+    index(total.div_ceil(per_letter))
+}
+
+/// One line of letters, without colours, for the whole of a small memory.
+#[must_use]
+pub fn letters(holders: &[Holder], runs: impl IntoIterator<Item = (usize, u64)>, per_letter: u64) -> String {
+    let mut text = String::new();
+    let mut counts = vec![0; holders.len()];
+    let mut filled = 0;
+    for (holder, frames) in runs {
+        let mut left = frames;
+        while left > 0 {
+            let taken = left.min(per_letter - filled);
+            counts[holder] += taken;
+            (filled, left) = (filled + taken, left - taken);
+            if filled == per_letter {
+                text.push(sign(holders, &counts));
+                counts.fill(0);
+                filled = 0;
+            }
+        }
+    }
+    if filled > 0 {
+        text.push(sign(holders, &counts));
+    }
+    text
 }
 
 /// Lines of the map as they grow.

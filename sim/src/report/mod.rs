@@ -4,4 +4,5 @@
 //! the screen and the files.
 
 pub mod map;
+pub mod steps;
 pub mod text;

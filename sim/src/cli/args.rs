@@ -1,0 +1,292 @@
+//! The commands and their options, as clap reads them.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+
+use anstream::ColorChoice;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// A deterministic OS memory simulator: a workload and a seed give an exact frame map.
+#[derive(Debug, Parser)]
+#[command(name = "framesim", version, long_version = long_version(), after_help = EXAMPLES, max_term_width = 100)]
+pub struct Cli {
+    /// When to colour: what is said is the same without.
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: Color,
+
+    /// Print results only: no progress, no hints.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+
+    /// Say more: on standard error, what is being done.
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Version, and what decides whether two builds give the same results.
+fn long_version() -> &'static str {
+    static TEXT: OnceLock<String> = OnceLock::new();
+    TEXT.get_or_init(|| {
+        format!(
+            "{}\nresults version {} (builds of equal results versions give equal digests)\ntarget {}, {} build",
+            env!("CARGO_PKG_VERSION"),
+            crate::RESULTS_VERSION,
+            env!("FRAMESIM_TARGET"),
+            env!("FRAMESIM_PROFILE"),
+        )
+    })
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  framesim run workloads/textbook/sixteen_frames.ron
+  framesim run workloads/web.ron --policy best_fit --seed 7 --map
+  framesim replay program.trace.zst --heap glibc
+  framesim explain buddy
+
+Exit codes: 0 well; 2 bad input; 3 a bug of framesim; 4 a digest or case differs; 5 a file or disk;
+6 over a limit.";
+
+/// One command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Name what can be chosen.
+    List(List),
+    /// Say what a policy or a heap does, with an example.
+    Explain(Explain),
+    /// Print a script that completes commands in a shell.
+    Completions(Completions),
+    /// Print the manual page.
+    Man,
+}
+
+/// What a run may differ in from its file.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Overrides {
+    /// Seed of all random streams, instead of the file's.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Set a field of the workload: `--set machine.memory=512MiB`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub set: Vec<Assignment>,
+
+    /// Frame policy instead of the file's, as in RON: `best_fit`, `buddy(max_order: 9)`.
+    #[arg(long, value_name = "NAME")]
+    pub policy: Option<String>,
+
+    /// Heap of every program instead of the file's, as in RON: `glibc`, `free_list(policy: best)`.
+    #[arg(long, value_name = "NAME")]
+    pub heap: Option<String>,
+
+    /// Stop at this simulated time: `10s`, `250ms`.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+}
+
+/// `--set PATH=VALUE`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Names joined by dots: `machine.memory`, `processes.web.does.gap`.
+    pub path: String,
+    /// The value as in RON; a text may go without its quotes.
+    pub value: String,
+}
+
+fn assignment(text: &str) -> Result<Assignment, String> {
+    match text.split_once('=') {
+        Some((path, value)) if !path.trim().is_empty() && !value.trim().is_empty() => {
+            Ok(Assignment { path: path.trim().to_owned(), value: value.trim().to_owned() })
+        }
+        _ => Err("write it as path=value, such as machine.memory=512MiB".to_owned()),
+    }
+}
+
+/// `framesim run`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim run workloads/web.ron --map                      summary and frame map
+  framesim run workloads/web.ron --set machine.memory=64MiB
+  framesim run workloads/web.ron --json | jq .summary
+  framesim run workloads/textbook/sixteen_frames.ron --why 6
+  framesim run mine.ron --digest-log mine.digests           pin a result, see `framesim verify`")]
+pub struct Run {
+    /// The workload.
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub overrides: Overrides,
+
+    /// Draw the frame map at the end; `--map=full` gives every frame its letter.
+    #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "screen")]
+    pub map: Option<MapSize>,
+
+    /// Show every step of scripts, however many there are.
+    #[arg(long)]
+    pub steps: bool,
+
+    /// Explain step N of a scripted run: what the policy saw, and why it chose what it chose.
+    #[arg(long, value_name = "N")]
+    pub why: Option<u64>,
+
+    /// Write one JSON line per event: time, process, call, size, address, frames.
+    #[arg(long, value_name = "FILE")]
+    pub events: Option<PathBuf>,
+
+    /// Print one JSON document instead of text.
+    #[arg(long, conflicts_with_all = ["map", "steps", "why"])]
+    pub json: bool,
+
+    /// Write the digest after every so many events, for `framesim verify`.
+    #[arg(long, value_name = "FILE")]
+    pub digest_log: Option<PathBuf>,
+
+    /// Events between two lines of the digest log.
+    #[arg(long, value_name = "N", requires = "digest_log", default_value_t = 1000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub digest_every: u64,
+
+    /// Check every invariant after every event: slow, and never changes a result.
+    #[arg(long)]
+    pub check: bool,
+}
+
+/// How much of the frame map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum MapSize {
+    /// At most sixteen lines: a letter stands for as many frames as that takes.
+    Screen,
+    /// A letter a frame; lines alike are folded.
+    Full,
+}
+
+/// `framesim replay`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim replay program.trace.zst --heap glibc
+  framesim replay lab.rep --heap 'free_list(policy: best)' --addresses lab.addr")]
+pub struct Replay {
+    /// A recorded trace (plain or zstd), or a `.rep` file.
+    pub trace: PathBuf,
+
+    /// The heap that serves the calls, as in RON.
+    #[arg(long, value_name = "NAME", default_value = "glibc")]
+    pub heap: String,
+
+    /// The frame policy below it, as in RON.
+    #[arg(long, value_name = "NAME", default_value = "buddy")]
+    pub policy: String,
+
+    /// Memory of the machine: `64MiB`.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub memory: String,
+
+    /// All calls from one thread, whatever the trace says.
+    #[arg(long)]
+    pub one_thread: bool,
+
+    /// Write `ID OFFSET USABLE` for each call that gives a block; the offset counts from the first program break.
+    #[arg(long, value_name = "FILE")]
+    pub addresses: Option<PathBuf>,
+
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `framesim check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Workloads.
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+}
+
+/// `framesim list`.
+#[derive(Args, Debug)]
+pub struct List {
+    /// Of what.
+    pub what: Listed,
+}
+
+/// What `framesim list` lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Listed {
+    /// Frame policies: which page frames back a request.
+    Policies,
+    /// Heaps: which address a malloc gets.
+    Heaps,
+}
+
+/// `framesim explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// A policy or a heap.
+    pub name: String,
+}
+
+/// `framesim verify`.
+#[derive(Args, Debug)]
+pub struct Verify {
+    /// A log that `framesim run --digest-log` wrote.
+    pub file: PathBuf,
+}
+
+/// `framesim conform`.
+#[derive(Args, Debug)]
+pub struct Conform {
+    /// What the cases are.
+    #[command(subcommand)]
+    pub kind: ConformKind,
+}
+
+/// Kinds of recorded cases.
+#[derive(Debug, Subcommand)]
+pub enum ConformKind {
+    /// Frame allocation scripts, for every policy a case names.
+    Frames(Cases),
+    /// Free-list allocation scripts.
+    Malloc(Cases),
+}
+
+/// Files of cases.
+#[derive(Args, Debug)]
+pub struct Cases {
+    /// JSON files, one case each.
+    #[arg(required = true, value_name = "CASE")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `framesim completions`.
+#[derive(Args, Debug)]
+pub struct Completions {
+    /// The shell.
+    pub shell: clap_complete::Shell,
+}
+
+/// `--color`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+impl From<Color> for ColorChoice {
+    fn from(color: Color) -> ColorChoice {
+        match color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+}

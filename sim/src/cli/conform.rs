@@ -1,0 +1,1 @@
+//! `framesim conform`.

@@ -1,0 +1,36 @@
+//! `framesim list`.
+
+use std::io::Write;
+
+use super::args::Listed;
+use super::exit::Failure;
+use crate::Registries;
+
+/// Names with a line each.
+pub fn list(registries: &Registries, what: Listed, screen: &mut impl Write) -> Result<(), Failure> {
+    match what {
+        Listed::Policies => {
+            let models = registries.frames.iter().map(|model| (model.name, model.summary));
+            table(models, screen)?;
+            hint("framesim explain NAME", "gives the rules of one and an example", screen)
+        }
+        Listed::Heaps => {
+            let models = registries.heaps.iter().map(|model| (model.name, model.summary));
+            table(models, screen)?;
+            hint("framesim explain NAME", "gives the rules of one and an example", screen)
+        }
+    }
+}
+
+fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>, screen: &mut impl Write) -> Result<(), Failure> {
+    let rows: Vec<_> = rows.collect();
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    for (name, summary) in rows {
+        writeln!(screen, "{name:width$}  {summary}")?;
+    }
+    Ok(())
+}
+
+fn hint(command: &str, what: &str, screen: &mut impl Write) -> Result<(), Failure> {
+    Ok(writeln!(screen, "\n`{command}` {what}.")?)
+}
