@@ -1,47 +1,16 @@
-//! `framesim explain`: the rules of a policy or a heap, and a small example that is really run.
+//! The example of a frame policy: a few blocks in a small memory.
 
 use std::io::Write;
 
-use framesim_models::frames::{AllocError, FrameAllocator, FrameRequest, FrameRun, FrameSetting, PolicyChoice};
+use framesim_models::frames::{
+    AllocError, Explanation, FrameAllocator, FrameRequest, FrameRun, FrameSetting, PolicyChoice,
+};
 use framesim_models::{Coins, index};
 
-use super::exit::Failure;
 use crate::Registries;
+use crate::cli::exit::Failure;
 use crate::report::map::{self, Holder};
 use crate::report::steps::{self, Step, Why};
-use crate::report::text::nearest;
-
-/// Rules and example of the model called `name`.
-pub fn explain(registries: &Registries, name: &str, screen: &mut impl Write) -> Result<(), Failure> {
-    if let Some(policy) = registries.frames.find(name) {
-        heading("frame policy", name, policy.summary, policy.rules, screen)?;
-        return frames_example(registries, name, screen);
-    }
-    if let Some(heap) = registries.heaps.find(name) {
-        return heading("heap", name, heap.summary, heap.rules, screen);
-    }
-    Err(unknown(registries, name))
-}
-
-fn heading(kind: &str, name: &str, summary: &str, rules: &str, screen: &mut impl Write) -> Result<(), Failure> {
-    writeln!(screen, "{name}, a {kind}: {summary}\n")?;
-    for line in rules.lines() {
-        writeln!(screen, "  {line}")?;
-    }
-    Ok(())
-}
-
-fn unknown(registries: &Registries, name: &str) -> Failure {
-    let policies = registries.frames.iter().map(|model| model.name);
-    let heaps = registries.heaps.iter().map(|model| model.name);
-    let hint = match nearest(name, policies.chain(heaps)) {
-        Some(near) => format!("; did you mean `{near}`?"),
-        None => String::new(),
-    };
-    Failure::Input(format!(
-        "no policy or heap is called `{name}`{hint} (`framesim list policies` and `framesim list heaps` name all)"
-    ))
-}
 
 /// Frames of the example's memory.
 const FRAMES: u64 = 24;
@@ -66,7 +35,8 @@ enum Ask {
     Give,
 }
 
-fn frames_example(registries: &Registries, name: &str, screen: &mut impl Write) -> Result<(), Failure> {
+/// Plays the script through the policy called `name` and shows each step; the last one with its reasons.
+pub fn example(registries: &Registries, name: &str, screen: &mut impl Write) -> Result<(), Failure> {
     let setting = FrameSetting { frames: FRAMES, coins: Coins::from_key([0; 32]) };
     let built = registries.frames.build(name, &PolicyChoice::named(name), setting);
     let Some(Ok(policy)) = built else {
@@ -123,7 +93,7 @@ impl Example {
         }
     }
 
-    fn explain(&self, ask: Ask) -> framesim_models::frames::Explanation {
+    fn explain(&self, ask: Ask) -> Explanation {
         self.policy.explain(&FrameRequest::frames(self.asked(ask)))
     }
 
