@@ -1,5 +1,6 @@
 //! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
 //!
+//! - [`digest`]: fingerprints of a run, and logs of them.
 //! - [`queue`]: the events to come, by time.
 //! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
 //! - [`conform`]: models against recorded cases.
@@ -7,6 +8,7 @@
 
 pub mod cli;
 pub mod conform;
+pub mod digest;
 pub mod queue;
 pub mod report;
 
