@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// A deterministic OS memory simulator: a workload and a seed give an exact frame map.
 #[derive(Debug, Parser)]
-#[command(name = "framesim", version, long_version = long_version(), after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "framesim", bin_name = "framesim", version, long_version = long_version(), after_help = EXAMPLES, max_term_width = 100)]
 pub struct Cli {
     /// When to colour: what is said is the same without.
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
@@ -58,6 +58,8 @@ pub enum Command {
     List(List),
     /// Say what a policy or a heap does, with an example.
     Explain(Explain),
+    /// Hold models against recorded cases.
+    Conform(Conform),
     /// Print a script that completes commands in a shell.
     Completions(Completions),
     /// Print the manual page.
@@ -249,8 +251,6 @@ pub struct Conform {
 /// Kinds of recorded cases.
 #[derive(Debug, Subcommand)]
 pub enum ConformKind {
-    /// Frame allocation scripts, for every policy a case names.
-    Frames(Cases),
     /// Free-list allocation scripts.
     Malloc(Cases),
 }

@@ -9,6 +9,7 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
+mod conform;
 mod explain;
 mod generate;
 mod list;
@@ -22,7 +23,7 @@ use anstyle::{AnsiColor, Style};
 use clap::Parser;
 
 use crate::Registries;
-use args::{Cli, Command};
+use args::{Cli, Command, ConformKind};
 use exit::Failure;
 use output::Screen;
 
@@ -57,6 +58,9 @@ fn run(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
     let ended = match &cli.command {
         Command::List(list) => list::list(registries, list.what, &mut screen),
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
+        Command::Conform(conform) => match &conform.kind {
+            ConformKind::Malloc(cases) => conform::malloc(&cases.files, &mut screen),
+        },
         Command::Completions(completions) => generate::completions(completions.shell, &mut screen),
         Command::Man => generate::man(&mut screen),
     };

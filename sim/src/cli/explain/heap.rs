@@ -43,17 +43,17 @@ pub fn example(registries: &Registries, name: &str, screen: &mut impl Write) -> 
         return Ok(());
     };
     let mut example = Example { heap, os: FlatMemory::at(Address(START)), live: Vec::new() };
-    writeln!(screen, "\nAn example; one letter = {LETTER} bytes from the first program break, . header or free:\n")?;
-    writeln!(screen, "step  call              gives     usable  system calls  heap")?;
+    writeln!(screen, "\nAn example; one letter = {LETTER} bytes from the first program break on:\n")?;
+    writeln!(screen, "step  call              gives     usable  kernel  heap")?;
     for (place, call) in SCRIPT.iter().enumerate() {
         let before = example.os.system_calls();
         let (request, gives, usable) = example.play(call);
         let calls = example.os.system_calls() - before;
         let drawn = coloured(&example.drawn());
-        writeln!(screen, "{:>4}  {request:16}  {gives:8}  {usable:>6}  {calls:>12}  {drawn}", place + 1)?;
+        writeln!(screen, "{:>4}  {request:16}  {gives:8}  {usable:>6}  {calls:>6}  {drawn}", place + 1)?;
     }
     let held = Bytes(example.os.held_bytes());
-    writeln!(screen, "\nThe heap holds {held}; it asked the kernel {} times.", Count(example.os.system_calls()))?;
+    writeln!(screen, "\nThe heap holds {held}; the kernel was asked {} times.", Count(example.os.system_calls()))?;
     Ok(())
 }
 

@@ -1,0 +1,77 @@
+//! `list` and `explain`: what can be chosen, and what it does.
+
+use framesim::Registries;
+use insta::assert_snapshot;
+
+use crate::command::{refused, shown};
+
+#[test]
+fn every_policy_and_heap_is_listed_and_can_be_explained() {
+    let models = Registries::default();
+    let policies = models.frames.iter().map(|model| ("policies", model.name));
+    let heaps = models.heaps.iter().map(|model| ("heaps", model.name));
+    for (kind, name) in policies.chain(heaps) {
+        assert!(shown(&["list", kind]).lines().any(|line| line.split(' ').next() == Some(name)), "{name}");
+        let explained = shown(&["explain", name]);
+        assert!(explained.starts_with(&format!("{name}, a ")), "{explained}");
+        assert!(explained.contains("An example"), "{name} has no example that runs:\n{explained}");
+    }
+}
+
+#[test]
+fn the_example_of_best_fit_shows_rule_and_choice() {
+    let explained = shown(&["explain", "best_fit"]);
+    let example = explained.split_once("An example").expect("there is one").1;
+    assert_snapshot!(example, @r"
+     in 24 frames:
+
+    step  request    placed  0   4   8   12  16  20    free  longest
+       1  take A, 4  0..3    AAAA....................    20       20
+       2  take B, 2  4..5    AAAABB..................    18       18
+       3  take C, 7  6..12   AAAABBCCCCCCC...........    11       11
+       4  take D, 2  13..14  AAAABBCCCCCCCDD.........     9        9
+       5  take E, 3  15..17  AAAABBCCCCCCCDDEEE......     6        6
+       6  take F, 2  18..19  AAAABBCCCCCCCDDEEEFF....     4        4
+       7  give A     0..3    ....BBCCCCCCCDDEEEFF....     8        4
+       8  give C     6..12   ....BB.......DDEEEFF....    15        7
+       9  give E     15..17  ....BB.......DD...FF....    18        7
+      10  take G, 3  15..17  ....BB.......DDGGGFF....    15        7
+
+    step 10, take G, 3:
+      runs (frames)  15..17(3), 0..3(4), 20..23(4), 6..12(7)
+      rule           the shortest run that fits; on a tie the lowest
+      chosen         15..17, an exact fit: no remainder
+      before         ....BB.......DD...FF....
+      after          ....BB.......DDGGGFF....
+    ");
+}
+
+#[test]
+fn buddy_shows_what_it_grants_beyond_what_was_asked() {
+    let explained = shown(&["explain", "buddy"]);
+    assert!(explained.contains("GGGg"), "{explained}");
+    assert!(explained.contains("lower case: granted, but not asked for"), "{explained}");
+}
+
+#[test]
+fn an_unknown_name_finds_the_nearest() {
+    assert_snapshot!(refused(2, &["explain", "fist_fit"]), @"error: no policy or heap is called `fist_fit`; did you mean `first_fit`? (`framesim list policies` and `framesim list heaps` name all)");
+    assert_snapshot!(refused(2, &["explain", "xyzzy"]), @"error: no policy or heap is called `xyzzy` (`framesim list policies` and `framesim list heaps` name all)");
+    assert_snapshot!(refused(2, &["list", "polices"]), @r"
+    error: invalid value 'polices' for '<WHAT>'
+      [possible values: policies, heaps]
+
+      tip: a similar value exists: 'policies'
+
+    For more information, try '--help'.
+    ");
+    assert_snapshot!(refused(2, &["explian", "buddy"]), @r"
+    error: unrecognized subcommand 'explian'
+
+      tip: a similar subcommand exists: 'explain'
+
+    Usage: framesim [OPTIONS] <COMMAND>
+
+    For more information, try '--help'.
+    ");
+}
