@@ -1,9 +1,11 @@
 //! What a run asks for: the schema of workload files, seeded laws, request streams and recorded traces.
 //!
 //! - [`spec`]: the RON schema.
+//! - [`load`]: from the text of a workload to a checked one, or to what is wrong with it.
 //! - [`laws`]: laws of chance that a workload can name.
 //! - [`requests`]: what a process asks for, one request after the other.
 
 pub mod laws;
+pub mod load;
 pub mod requests;
 pub mod spec;

@@ -13,6 +13,7 @@ use framesim_models::heap::HeapChoice;
 use serde::{Deserialize, Serialize};
 
 pub use process::{Arrive, Does, Group, Mix, OnRefusal, Pace, Phase, Recorded, Step, Touch};
+pub(crate) use units::group as grouped;
 use units::whole;
 pub use units::{Bytes, Count, Positive, Share, Time, Weight};
 
