@@ -1,0 +1,192 @@
+//! Areas of one address space in order, with their gaps.
+//!
+//! Blocks of at most 64 areas; each block knows its widest gap, so that a search passes over the blocks it cannot use.
+//! A process has at most 65,530 areas (Linux: `max_map_count`), so there are at most some 2,000 blocks.
+
+use serde::{Deserialize, Serialize};
+
+use super::area::{Area, PageRange};
+
+const BLOCK: usize = 64;
+
+/// Areas in ascending order; they do not overlap.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct AreaList {
+    blocks: Vec<Block>,
+    areas: usize,
+    /// Pages that stay free below an area that grows down.
+    guard_pages: u64,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Block {
+    areas: Vec<Area>,
+    /// Where its last area ends.
+    end: u64,
+    /// The widest of the gaps below its areas.
+    gap: u64,
+}
+
+/// A place in the list; any change of the list makes it void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    block: usize,
+    at: usize,
+}
+
+impl AreaList {
+    pub(crate) fn new(guard_pages: u64) -> AreaList {
+        AreaList { blocks: Vec::new(), areas: 0, guard_pages }
+    }
+
+    /// How many areas.
+    pub(crate) fn len(&self) -> usize {
+        self.areas
+    }
+
+    /// All areas, ascending.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = &Area> {
+        self.blocks.iter().flat_map(|block| &block.areas)
+    }
+
+    /// The first area that ends above `page`: it holds `page`, or is the next one (Linux: `find_vma`).
+    pub(crate) fn find(&self, page: u64) -> Place {
+        let block = self.blocks.partition_point(|block| block.end <= page);
+        let at = self.blocks.get(block).map_or(0, |block| block.areas.partition_point(|area| area.pages.end <= page));
+        Place { block, at }
+    }
+
+    /// The area at `place`; `None` at the end of the list.
+    pub(crate) fn get(&self, place: Place) -> Option<&Area> {
+        self.blocks.get(place.block).and_then(|block| block.areas.get(place.at))
+    }
+
+    /// The area before `place`.
+    pub(crate) fn before(&self, place: Place) -> Option<&Area> {
+        self.step_back(place).and_then(|before| self.get(before))
+    }
+
+    pub(crate) fn step_back(&self, place: Place) -> Option<Place> {
+        if let Some(at) = place.at.checked_sub(1) {
+            return Some(Place { block: place.block, at });
+        }
+        let block = place.block.checked_sub(1)?;
+        Some(Place { block, at: self.blocks[block].areas.len() - 1 })
+    }
+
+    pub(crate) fn step(&self, place: Place) -> Place {
+        if place.at + 1 < self.blocks[place.block].areas.len() {
+            return Place { block: place.block, at: place.at + 1 };
+        }
+        Place { block: place.block + 1, at: 0 }
+    }
+
+    /// The area that holds `page`.
+    pub(crate) fn holding(&self, page: u64) -> Option<&Area> {
+        self.get(self.find(page)).filter(|area| area.pages.contains(page))
+    }
+
+    /// Whether no page of `pages` lies in an area.
+    pub(crate) fn is_free(&self, pages: PageRange) -> bool {
+        self.get(self.find(pages.start)).is_none_or(|area| area.pages.start >= pages.end)
+    }
+
+    /// Adds an area where nothing is mapped.
+    pub(crate) fn insert(&mut self, area: Area) {
+        let mut place = self.find(area.pages.start);
+        if place.block == self.blocks.len() {
+            match self.blocks.len().checked_sub(1) {
+                Some(last) => place = Place { block: last, at: self.blocks[last].areas.len() },
+                None => self.blocks.push(Block::default()),
+            }
+        }
+        self.blocks[place.block].areas.insert(place.at, area);
+        self.areas += 1;
+        if self.blocks[place.block].areas.len() > BLOCK {
+            let upper = self.blocks[place.block].areas.split_off(BLOCK / 2);
+            self.blocks.insert(place.block + 1, Block { areas: upper, end: 0, gap: 0 });
+            self.refresh(place.block + 1);
+        }
+        self.refresh(place.block);
+    }
+
+    /// Removes the area at `place`.
+    pub(crate) fn remove(&mut self, place: Place) -> Area {
+        let area = self.blocks[place.block].areas.remove(place.at);
+        self.areas -= 1;
+        if self.blocks[place.block].areas.is_empty() {
+            self.blocks.remove(place.block);
+        }
+        self.refresh(place.block);
+        area
+    }
+
+    /// Puts `area` in the place of the one there; the order must stay the same.
+    pub(crate) fn replace(&mut self, place: Place, area: Area) {
+        self.blocks[place.block].areas[place.at] = area;
+        self.refresh(place.block);
+    }
+
+    /// Measures a block again, and the first gap of the one above it.
+    fn refresh(&mut self, block: usize) {
+        for number in [block, block + 1] {
+            let mut below = match number.checked_sub(1) {
+                Some(lower) => self.blocks.get(lower).map_or(0, |lower| lower.end),
+                None => 0,
+            };
+            let Some(block) = self.blocks.get_mut(number) else { return };
+            block.gap = 0;
+            for area in &block.areas {
+                block.gap = block.gap.max(area.guarded_start(self.guard_pages).saturating_sub(below));
+                below = area.pages.end;
+            }
+            block.end = below;
+        }
+    }
+
+    /// The start of the highest `pages` free pages within `low..high`, at the upper end of their gap.
+    pub(crate) fn highest_gap(&self, pages: u64, low: u64, high: u64) -> Option<u64> {
+        // The first area that starts at `high` or above; the gap below it is cut off at `high`.
+        let mut place = self.find(high);
+        if self.get(place).is_some_and(|area| area.pages.start < high) {
+            place = self.step(place);
+        }
+        let mut ceiling = high.min(self.get(place).map_or(u64::MAX, |area| area.guarded_start(self.guard_pages)));
+        loop {
+            let below = self.step_back(place);
+            let floor = low.max(below.and_then(|below| self.get(below)).map_or(0, |area| area.pages.end));
+            if ceiling >= floor && ceiling - floor >= pages {
+                return Some(ceiling - pages);
+            }
+            place = self.skip_down(below?, pages)?;
+            ceiling = self.get(place)?.guarded_start(self.guard_pages);
+        }
+    }
+
+    /// `place`, or the last area of the next lower block with a gap of `pages` where the block of `place` has none.
+    fn skip_down(&self, place: Place, pages: u64) -> Option<Place> {
+        if self.blocks[place.block].gap >= pages {
+            return Some(place);
+        }
+        let block = self.blocks[..place.block].iter().rposition(|block| block.gap >= pages)?;
+        Some(Place { block, at: self.blocks[block].areas.len() - 1 })
+    }
+
+    /// The start of the lowest `pages` free pages within `low..high`, at the lower end of their gap.
+    pub(crate) fn lowest_gap(&self, pages: u64, low: u64, high: u64) -> Option<u64> {
+        let mut place = self.find(low);
+        let mut floor = low.max(self.before(place).map_or(0, |area| area.pages.end));
+        loop {
+            let area = self.get(place);
+            let ceiling = high.min(area.map_or(u64::MAX, |area| area.guarded_start(self.guard_pages)));
+            if ceiling >= floor && ceiling - floor >= pages {
+                return Some(floor);
+            }
+            floor = area?.pages.end.max(low);
+            if floor >= high {
+                return None;
+            }
+            place = self.step(place);
+        }
+    }
+}
