@@ -12,6 +12,8 @@ pub mod fit;
 pub mod free_stack;
 pub mod next_fit;
 pub mod next_hole;
+#[cfg(test)]
+mod oracle;
 pub mod random_fit;
 mod run;
 pub mod worst_fit;
@@ -94,6 +96,12 @@ impl FrameRequest {
     #[must_use]
     pub const fn aligned(self, align: u64) -> FrameRequest {
         FrameRequest { align, ..self }
+    }
+
+    /// Whether any run that is long enough will do.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.align == 1 && self.below.is_none()
     }
 }
 

@@ -74,7 +74,7 @@ impl Fit for RandomFit {
     /// The chosen one first, then the others, in the order of the index and round.
     fn places(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
         let first = scaled(self.drawn, self.memory.count_places(request));
-        let rest = self.memory.places_from(first, request);
+        let rest = self.memory.by_length_from(first, request);
         let round = self.memory.by_length(request).take(crate::index(first));
         rest.chain(round)
     }

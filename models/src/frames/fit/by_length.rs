@@ -1,13 +1,13 @@
-//! Free runs by length.
+//! Free runs by length: the shortest or longest one, and how many are longer.
 
-use std::collections::BTreeSet;
 use std::iter;
 
 use serde::{Deserialize, Serialize};
 
+use super::ranked_set::RankedSet;
 use super::{HoleIndex, Memory, Place, Placement, Tiling};
 use crate::frames::{FrameRequest, FrameRun};
-use crate::{Violation, ensure};
+use crate::{Violation, ensure, index};
 
 /// Which free runs come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,60 +27,74 @@ pub struct LengthOrder {
     pub place: Place,
 }
 
+/// The greatest length and the greatest frame number there can be.
+const MAX: u64 = u32::MAX as u64;
+
 impl LengthOrder {
-    /// A number that grows from the most to the least preferred run.
+    /// A number that grows from the most to the least preferred run: the length above, the address below.
     fn key(self, hole: FrameRun) -> u64 {
         let length = match self.longest {
             Longest::Last => hole.frames,
-            Longest::First => LOW - hole.frames,
+            Longest::First => MAX - hole.frames,
         };
-        let start = match self.place {
-            Place::Low => hole.start.0,
-            Place::High => LOW - hole.start.0,
-        };
-        length << 32 | start
+        length << 32 | self.place_key(hole.start.0)
     }
 
-    fn hole(self, key: u64) -> FrameRun {
-        let (length, start) = (key >> 32, key & LOW);
-        let frames = match self.longest {
-            Longest::Last => length,
-            Longest::First => LOW - length,
-        };
+    fn place_key(self, start: u64) -> u64 {
         match self.place {
-            Place::Low => FrameRun::new(start, frames),
-            Place::High => FrameRun::new(LOW - start, frames),
+            Place::Low => start,
+            Place::High => MAX - start,
         }
     }
 
-    /// The least key of a run that is long enough.
+    fn hole(self, key: u64) -> FrameRun {
+        let (length, place) = (key >> 32, key & MAX);
+        let frames = match self.longest {
+            Longest::Last => length,
+            Longest::First => MAX - length,
+        };
+        FrameRun::new(self.place_key(place), frames)
+    }
+
+    /// A key at or below those of all runs of at least `frames` frames.
     fn first_key(self, frames: u64) -> u64 {
         match self.longest {
-            Longest::Last => frames.min(LOW) << 32,
+            Longest::Last => frames.min(MAX) << 32,
             Longest::First => 0,
+        }
+    }
+
+    /// The key to go on with after `hole`: behind the runs of its length that lie too high, or just the next one.
+    fn key_after(self, hole: FrameRun, request: &FrameRequest) -> u64 {
+        let key = self.key(hole);
+        let Some(highest) = request.below.map(|below| below.0.saturating_sub(request.frames)) else { return key + 1 };
+        match self.place {
+            Place::Low if hole.start.0 > highest => (key | MAX) + 1,
+            Place::High if hole.start.0 > highest => (key & !MAX) | self.place_key(highest),
+            Place::Low | Place::High => key + 1,
         }
     }
 }
 
-const LOW: u64 = u32::MAX as u64;
-
-/// Finds the shortest or longest free run.
+/// Each free run as one number that sorts as the policy prefers, in a set that counts.
+///
+/// 12 bytes for a free run as a rule, 22 at worst; nothing for a live one.
 #[derive(Clone, Debug)]
 pub struct ByLength {
     order: LengthOrder,
-    keys: BTreeSet<u64>,
+    keys: RankedSet,
 }
 
 impl HoleIndex for ByLength {
     type Order = LengthOrder;
 
     fn new(_frames: u64, order: &LengthOrder) -> ByLength {
-        ByLength { order: *order, keys: BTreeSet::new() }
+        ByLength { order: *order, keys: RankedSet::new() }
     }
 
     fn swap(&mut self, _tiling: &Tiling, gone: &[FrameRun], come: &[FrameRun]) {
         for hole in gone.iter().filter(|hole| !hole.is_empty()) {
-            self.keys.remove(&self.order.key(*hole));
+            self.keys.remove(self.order.key(*hole));
         }
         for hole in come.iter().filter(|hole| !hole.is_empty()) {
             self.keys.insert(self.order.key(*hole));
@@ -90,50 +104,66 @@ impl HoleIndex for ByLength {
     fn longest(&self) -> u64 {
         let longest = match self.order.longest {
             Longest::Last => self.keys.last(),
-            Longest::First => self.keys.first(),
+            Longest::First => self.keys.nth(0),
         };
-        longest.map_or(0, |key| self.order.hole(*key).frames)
+        longest.map_or(0, |key| self.order.hole(key).frames)
     }
 
     fn bytes(&self) -> u64 {
-        0
+        self.keys.bytes()
     }
 
     fn check(&self, tiling: &Tiling) -> Result<(), Violation> {
         let mut count = 0;
         for hole in tiling.free_runs() {
-            ensure(self.keys.contains(&self.order.key(hole)), || format!("free run {hole} is not in the index"))?;
+            let key = self.order.key(hole);
+            ensure(self.keys.at_or_above(key) == Some(key), || format!("free run {hole} is not in the index"))?;
             count += 1;
         }
-        ensure(count == self.keys.len(), || format!("{} runs in the index, {count} are free", self.keys.len()))
+        ensure(count == self.keys.len(), || format!("{} runs in the index, {count} are free", self.keys.len()))?;
+        self.keys.check()
     }
 }
 
 impl Memory<ByLength> {
-    /// How many free runs hold `request`.
-    #[must_use]
-    pub fn count_places(&self, request: &FrameRequest) -> u64 {
-        self.by_length(request).count() as u64
-    }
-
-    /// The same places as [`by_length`](Self::by_length), from number `first` on.
-    pub fn places_from(&self, first: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
-        self.by_length(request).skip(crate::index(first))
-    }
-
     /// Places for `request`, the most preferred first.
     pub fn by_length(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
+        self.from_key(self.index().order.first_key(request.frames), request)
+    }
+
+    /// The same places from number `first` on, for an index that has the longest run last.
+    pub fn by_length_from(&self, first: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
         let ByLength { order, keys } = self.index();
-        let request = *request;
-        let mut from = order.first_key(request.frames);
+        let (key, skipped) = if request.is_plain() {
+            let key = keys.nth(self.too_short(request) + first);
+            (key.unwrap_or(u64::MAX), 0)
+        } else {
+            (order.first_key(request.frames), first)
+        };
+        self.from_key(key, request).skip(index(skipped))
+    }
+
+    /// How many free runs hold `request`, for an index that has the longest run last.
+    #[must_use]
+    pub fn count_places(&self, request: &FrameRequest) -> u64 {
+        if request.is_plain() { self.holes() - self.too_short(request) } else { self.by_length(request).count() as u64 }
+    }
+
+    fn too_short(&self, request: &FrameRequest) -> u64 {
+        let ByLength { order, keys } = self.index();
+        keys.rank(order.first_key(request.frames))
+    }
+
+    fn from_key(&self, key: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
+        let ByLength { order, keys } = self.index();
+        let (mut key, request) = (key, *request);
         iter::from_fn(move || {
             loop {
-                let key = *keys.range(from..).next()?;
-                from = key + 1;
-                let hole = order.hole(key);
+                let hole = order.hole(keys.at_or_above(key)?);
                 if hole.frames < request.frames {
                     return None;
                 }
+                key = order.key_after(hole, &request);
                 let place = Placement::at(order.place, hole, &request);
                 if place.is_some() {
                     return place;

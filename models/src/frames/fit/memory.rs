@@ -3,6 +3,7 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::bit_tree::BitTree;
 use super::{Coalescing, Tiling};
 use crate::frames::{AllocError, FrameNumber, FrameRequest, FrameRun, FreeError};
 use crate::registry::BadOptions;
@@ -39,6 +40,8 @@ pub struct Memory<I: HoleIndex> {
     index: I,
     order: I::Order,
     coalescing: Coalescing,
+    /// Frames at which two free runs met when one of them was freed, for joining them later: only if that is deferred.
+    seams: BitTree,
     free_frames: u64,
     holes: u64,
     /// Free runs that the last search looked at.
@@ -66,13 +69,17 @@ impl<I: HoleIndex> Memory<I> {
 
     fn of(tiling: Tiling, coalescing: Coalescing, order: I::Order) -> Memory<I> {
         let mut index = I::new(tiling.frames(), &order);
+        let mut seams = BitTree::new(if coalescing == Coalescing::Deferred { tiling.frames() } else { 0 });
         let (mut free_frames, mut holes) = (0, 0);
         for hole in tiling.free_runs() {
             index.swap(&tiling, &[], &[hole]);
+            if coalescing == Coalescing::Deferred && tiling.is_seam(hole.start) {
+                seams.insert(hole.start.0);
+            }
             free_frames += hole.frames;
             holes += 1;
         }
-        Memory { tiling, index, order, coalescing, free_frames, holes, searched: 0 }
+        Memory { tiling, index, order, coalescing, seams, free_frames, holes, searched: 0 }
     }
 
     /// All frames.
@@ -124,7 +131,7 @@ impl<I: HoleIndex> Memory<I> {
     /// Bytes of the whole structure.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        self.tiling.bytes() + self.index.bytes()
+        self.tiling.bytes() + self.index.bytes() + self.seams.bytes()
     }
 
     /// Why there is no run for `request`.
@@ -176,35 +183,44 @@ impl<I: HoleIndex> Memory<I> {
         self.tiling.give(run);
         self.index.swap(&self.tiling, &[], &[run]);
         self.holes += 1;
+        for seam in [run.start, run.end()] {
+            if self.coalescing == Coalescing::Deferred && self.tiling.is_seam(seam) {
+                self.seams.insert(seam.0);
+            }
+        }
     }
 
     fn insert_joined(&mut self, run: FrameRun) {
-        let nothing = FrameRun::between(run.start, run.start);
-        let below = self.tiling.free_run_below(run).unwrap_or(nothing);
-        let above = self.tiling.free_run_above(run).unwrap_or(nothing);
-        let joined = FrameRun::new(run.start.0 - below.frames, below.frames + run.frames + above.frames);
+        let below = self.tiling.free_run_below(run).unwrap_or(FrameRun::between(run.start, run.start));
+        let above = self.tiling.free_run_above(run).unwrap_or(FrameRun::between(run.end(), run.end()));
         self.tiling.give(run);
-        self.tiling.join(joined);
+        let mut joined = run;
+        if !below.is_empty() {
+            self.tiling.join(run.start);
+            joined = FrameRun::between(below.start, joined.end());
+        }
+        if !above.is_empty() {
+            self.tiling.join(above.start);
+            joined = FrameRun::between(joined.start, above.end());
+        }
         self.index.swap(&self.tiling, &[below, above], &[joined]);
         self.holes = self.holes + 1 - u64::from(!below.is_empty()) - u64::from(!above.is_empty());
     }
 
     /// Joins all free runs that touch, if joining is deferred and could help `request`; whether any did.
+    ///
+    /// O(log frames) for each two that are joined; a free leaves at most two of them.
     pub fn join_for(&mut self, request: &FrameRequest) -> bool {
-        let helps = self.coalescing == Coalescing::Deferred && request.frames <= self.free_frames;
-        helps && self.join_all()
-    }
-
-    fn join_all(&mut self) -> bool {
         let mut joined_any = false;
-        let mut at = FrameNumber(0);
-        while at.0 < self.frames() {
-            let seam = self.tiling.run_at(at).run.end();
-            if self.tiling.is_seam(seam) {
-                self.join_at(seam);
+        if request.frames > self.free_frames {
+            return joined_any;
+        }
+        while let Some(seam) = self.seams.at_or_above(0) {
+            self.seams.remove(seam);
+            // A part of what met there may have been handed out since.
+            if self.tiling.is_seam(FrameNumber(seam)) {
+                self.join_at(FrameNumber(seam));
                 joined_any = true;
-            } else {
-                at = seam;
             }
         }
         joined_any
@@ -214,9 +230,8 @@ impl<I: HoleIndex> Memory<I> {
     fn join_at(&mut self, seam: FrameNumber) {
         let below = self.tiling.run_at(FrameNumber(seam.0 - 1)).run;
         let above = self.tiling.run_at(seam).run;
-        let joined = FrameRun::between(below.start, above.end());
-        self.tiling.join(joined);
-        self.index.swap(&self.tiling, &[below, above], &[joined]);
+        self.tiling.join(seam);
+        self.index.swap(&self.tiling, &[below, above], &[FrameRun::between(below.start, above.end())]);
         self.holes -= 1;
     }
 
@@ -228,10 +243,12 @@ impl<I: HoleIndex> Memory<I> {
         self.tiling.check()?;
         let (mut free_frames, mut holes, mut end_of_last) = (0, 0, None);
         for hole in self.tiling.free_runs() {
-            let touches = end_of_last == Some(hole.start);
-            ensure(!touches || self.coalescing != Coalescing::Immediate, || {
-                format!("free run {hole} touches the one below it")
-            })?;
+            let apart = match self.coalescing {
+                Coalescing::Immediate => end_of_last != Some(hole.start),
+                Coalescing::Deferred => end_of_last != Some(hole.start) || self.seams.contains(hole.start.0),
+                Coalescing::Off => true,
+            };
+            ensure(apart, || format!("free run {hole} touches the one below it"))?;
             end_of_last = Some(hole.end());
             free_frames += hole.frames;
             holes += 1;

@@ -14,15 +14,17 @@
 //! free; then all pieces that touch are joined and the search runs once more (Wilson, Johnstone, Neely and Boles 1995,
 //! "Dynamic storage allocation: a survey and critical review", on deferred coalescing).
 
+mod bit_tree;
 mod by_address;
 mod by_length;
 mod memory;
+mod ranked_set;
 mod tiling;
 
 pub use by_address::ByAddress;
 pub use by_length::{ByLength, LengthOrder, Longest};
 pub use memory::{HoleIndex, Memory};
-pub use tiling::Tiling;
+pub use tiling::{Tile, Tiling};
 
 use serde::{Deserialize, Serialize};
 

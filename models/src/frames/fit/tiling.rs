@@ -1,15 +1,29 @@
 //! Memory as runs, free and live, end to end.
 
-use std::collections::BTreeMap;
+use std::iter;
 
+use super::bit_tree::{BitTree, from_bit, up_to_bit};
 use crate::frames::{FrameNumber, FrameRun};
-use crate::{Violation, ensure};
+use crate::{Violation, ensure, index};
 
-/// Where runs start, and which of them are free.
+/// Where runs start, and which of them are free: two bits per frame, and 1/64 of a bit to leap over words without a start.
+///
+/// A run ends where the next one starts, so nothing is written for each run. All steps are O(log64 frames).
 #[derive(Clone, Debug)]
 pub struct Tiling {
     frames: u64,
-    starts: BTreeMap<u64, bool>,
+    /// One for every 64 frames.
+    words: Vec<Word>,
+    /// The words in which a run starts.
+    starting: BitTree,
+}
+
+/// The 64 frames of one word: which of them start a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Word {
+    starts: u64,
+    /// Those whose run is free: a part of `starts`.
+    free: u64,
 }
 
 /// A run, and whether it is free.
@@ -25,74 +39,70 @@ impl Tiling {
     /// One free run.
     #[must_use]
     pub fn new(frames: u64) -> Tiling {
-        Tiling { frames, starts: BTreeMap::from([(0, true)]) }
+        Tiling::of(&[(frames, true)])
     }
 
-    /// The runs given by their lengths.
+    /// The runs given by their lengths, none of them empty; `true` for the free ones.
     #[must_use]
     pub fn of(runs: &[(u64, bool)]) -> Tiling {
-        let mut tiling = Tiling { frames: 0, starts: BTreeMap::new() };
+        let frames = runs.iter().map(|(frames, _)| frames).sum();
+        let words = u64::div_ceil(frames, 64);
+        let mut tiling = Tiling { frames, words: vec![Word::default(); index(words)], starting: BitTree::new(words) };
+        let mut start = 0;
         for (frames, free) in runs {
-            tiling.starts.insert(tiling.frames, *free);
-            tiling.frames += frames;
+            tiling.start_run(FrameNumber(start), *free);
+            start += frames;
         }
         tiling
     }
 
     /// All frames.
     #[must_use]
-    pub fn frames(&self) -> u64 {
+    pub const fn frames(&self) -> u64 {
         self.frames
     }
 
-    /// Bytes.
+    /// Bytes it occupies.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        0
+        (self.words.len() * size_of::<Word>()) as u64 + self.starting.bytes()
     }
 
-    fn next_start(&self, after: u64) -> u64 {
-        self.starts.range(after + 1..).next().map_or(self.frames, |(s, _)| *s)
-    }
-
-    /// The run that holds `frame`.
-    ///
-    /// # Panics
-    /// When `frame` lies outside memory.
+    /// The run that holds `frame`, which lies in memory.
     #[must_use]
     pub fn run_at(&self, frame: FrameNumber) -> Tile {
-        let (&start, &free) = self.starts.range(..=frame.0).next_back().expect("a run starts at frame 0");
-        Tile { run: FrameRun::new(start, self.next_start(start) - start), free }
+        let start = self.start_at_or_below(frame.0);
+        Tile { run: FrameRun::new(start, self.next_start(start) - start), free: self.is_free_start(start) }
     }
 
     /// The free run that ends where `run` starts.
     #[must_use]
     pub fn free_run_below(&self, run: FrameRun) -> Option<FrameRun> {
-        let last = run.start.0.checked_sub(1)?;
-        let tile = self.run_at(FrameNumber(last));
-        tile.free.then_some(tile.run)
+        let start = self.start_at_or_below(run.start.0.checked_sub(1)?);
+        self.is_free_start(start).then(|| FrameRun::new(start, run.start.0 - start))
     }
 
     /// The free run that starts where `run` ends.
     #[must_use]
     pub fn free_run_above(&self, run: FrameRun) -> Option<FrameRun> {
-        if run.end().0 == self.frames {
-            return None;
-        }
-        let tile = self.run_at(run.end());
-        tile.free.then_some(tile.run)
+        let start = run.end().0;
+        self.is_free_start(start).then(|| FrameRun::new(start, self.next_start(start) - start))
     }
 
     /// Whether two free runs meet at `frame`.
     #[must_use]
     pub fn is_seam(&self, frame: FrameNumber) -> bool {
-        let above = self.starts.get(&frame.0) == Some(&true);
-        above && frame.0 > 0 && self.run_at(FrameNumber(frame.0 - 1)).free
+        self.is_free_start(frame.0) && self.free_run_below(FrameRun::between(frame, frame)).is_some()
     }
 
     /// All runs, ascending.
     pub fn runs(&self) -> impl Iterator<Item = Tile> {
-        self.starts.keys().map(|start| self.run_at(FrameNumber(*start)))
+        let mut start = 0;
+        iter::from_fn(move || {
+            let tile = (start < self.frames).then(|| self.run_at(FrameNumber(start)))?;
+            start = tile.run.end().0;
+            Some(tile)
+        })
     }
 
     /// Free runs, ascending.
@@ -100,25 +110,96 @@ impl Tiling {
         self.runs().filter(|tile| tile.free).map(|tile| tile.run)
     }
 
-    /// Cuts `taken` out of the free run `hole`.
+    /// Free runs that start in word `word`, that is in frames `64 * word` to `64 * word + 63`, ascending: at most 64.
+    #[inline]
+    pub fn free_runs_in(&self, word: u64) -> impl Iterator<Item = FrameRun> {
+        let Word { starts, mut free } = self.words[index(word)];
+        iter::from_fn(move || {
+            let bit = (free != 0).then(|| free.trailing_zeros())?;
+            free &= free - 1;
+            let start = word * 64 + u64::from(bit);
+            // Two shifts: one by 64 is no shift at all.
+            let later = starts >> bit >> 1;
+            let frames =
+                if later != 0 { u64::from(later.trailing_zeros()) + 1 } else { self.next_start(start) - start };
+            Some(FrameRun::new(start, frames))
+        })
+    }
+
+    /// How many free runs start in word `word`.
+    #[must_use]
+    pub fn count_free_in(&self, word: u64) -> u64 {
+        u64::from(self.words[index(word)].free.count_ones())
+    }
+
+    /// How many free runs start in the word of `frame`, below it.
+    #[must_use]
+    pub fn count_free_below_in_word(&self, frame: u64) -> u64 {
+        u64::from((self.words[index(frame / 64)].free & !from_bit(frame % 64)).count_ones())
+    }
+
+    /// Cuts the live run `taken` out of the free run `hole`.
     pub fn take(&mut self, hole: FrameRun, taken: FrameRun) {
-        self.starts.insert(taken.start.0, false);
+        self.start_run(taken.start, false);
         if taken.end() < hole.end() {
-            self.starts.insert(taken.end().0, true);
+            self.start_run(taken.end(), true);
         }
     }
 
     /// Makes the live run `run` a free one.
     pub fn give(&mut self, run: FrameRun) {
-        self.starts.insert(run.start.0, true);
+        self.start_run(run.start, true);
     }
 
-    /// Makes the free runs that tile `run` one.
-    pub fn join(&mut self, run: FrameRun) {
-        let inner: Vec<u64> = self.starts.range(run.start.0 + 1..run.end().0).map(|(s, _)| *s).collect();
-        for start in inner {
-            self.starts.remove(&start);
+    /// Makes the run that starts at `seam` a part of the one below it.
+    pub fn join(&mut self, seam: FrameNumber) {
+        let word = &mut self.words[index(seam.0 / 64)];
+        let others = !(1 << (seam.0 % 64));
+        word.starts &= others;
+        word.free &= others;
+        if word.starts == 0 {
+            self.starting.remove(seam.0 / 64);
         }
+    }
+
+    fn start_run(&mut self, start: FrameNumber, free: bool) {
+        let word = &mut self.words[index(start.0 / 64)];
+        let was_empty = word.starts == 0;
+        let bit = 1 << (start.0 % 64);
+        word.starts |= bit;
+        word.free = if free { word.free | bit } else { word.free & !bit };
+        if was_empty {
+            self.starting.insert(start.0 / 64);
+        }
+    }
+
+    fn is_free_start(&self, frame: u64) -> bool {
+        self.words.get(index(frame / 64)).is_some_and(|word| word.free >> (frame % 64) & 1 == 1)
+    }
+
+    /// The first start above `start`, or the end of memory.
+    #[inline]
+    fn next_start(&self, start: u64) -> u64 {
+        let (word, bit) = (start / 64, start % 64);
+        let later = self.words[index(word)].starts >> bit >> 1;
+        if later != 0 {
+            return start + 1 + u64::from(later.trailing_zeros());
+        }
+        match self.starting.at_or_above(word + 1) {
+            Some(word) => word * 64 + u64::from(self.words[index(word)].starts.trailing_zeros()),
+            None => self.frames,
+        }
+    }
+
+    #[inline]
+    fn start_at_or_below(&self, frame: u64) -> u64 {
+        let word = frame / 64;
+        let starts = self.words[index(word)].starts & up_to_bit(frame % 64);
+        if starts != 0 {
+            return word * 64 + u64::from(starts.ilog2());
+        }
+        let word = self.starting.below(word).expect("a run starts at frame 0");
+        word * 64 + u64::from(self.words[index(word)].starts.ilog2())
     }
 
     /// Full check.
@@ -126,6 +207,16 @@ impl Tiling {
     /// # Errors
     /// The first invariant that is broken.
     pub fn check(&self) -> Result<(), Violation> {
-        ensure(self.starts.contains_key(&0), || "no run starts at frame 0".to_owned())
+        ensure(self.words[0].starts & 1 == 1, || "no run starts at frame 0".to_owned())?;
+        for (number, word) in (0_u64..).zip(&self.words) {
+            let starting = self.starting.contains(number);
+            ensure(word.free & !word.starts == 0, || format!("word {number}: a free run does not start"))?;
+            ensure(starting == (word.starts != 0), || format!("word {number}: listed as starting a run: {starting}"))?;
+        }
+        let past_end = self.words.last().map_or(0, |word| match self.frames % 64 {
+            0 => 0,
+            used => word.starts & from_bit(used),
+        });
+        ensure(past_end == 0, || "a run starts past the end of memory".to_owned())
     }
 }
