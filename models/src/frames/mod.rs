@@ -6,6 +6,7 @@
 //! **Invariant.** A frame is free or taken, never both: the free runs of a policy and the runs it handed out tile memory.
 
 pub mod best_fit;
+mod bit_tree;
 pub mod buddy;
 pub mod first_fit;
 pub mod fit;

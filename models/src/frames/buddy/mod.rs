@@ -27,15 +27,14 @@
 //! Migrate types, zones, watermarks and per-cpu lists, which a request's other fields are for; LIFO lists. How many frames
 //! of a block were asked for is the caller's to remember.
 
-mod bit_tree;
 mod block_map;
 #[cfg(test)]
 mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use self::bit_tree::BitTree;
 use self::block_map::{BlockMap, WORD_ORDER};
+use super::bit_tree::BitTree;
 use super::{AllocError, Explanation, FrameAllocator, FrameRequest, FrameRun, FrameSetting, FreeError};
 use crate::metrics::FreeBlocks;
 use crate::registry::{BadOptions, Model};

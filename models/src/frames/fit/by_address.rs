@@ -85,7 +85,7 @@ impl ByAddress {
         let least = u32::try_from(frames).ok()?;
         let fits = |hole: &FrameRun| hole.frames >= frames && hole.start.0 >= from;
         let word = from.div_ceil(64);
-        if from % 64 != 0 && from / 64 < self.words {
+        if !from.is_multiple_of(64) && from / 64 < self.words {
             let found = tiling.free_runs_in(from / 64).find(fits);
             if found.is_some() {
                 return found;
@@ -99,7 +99,7 @@ impl ByAddress {
     fn highest(&self, tiling: &Tiling, below: u64, frames: u64) -> Option<FrameRun> {
         let least = u32::try_from(frames).ok()?;
         let fits = |hole: &FrameRun| hole.frames >= frames && hole.start.0 < below;
-        if below % 64 != 0 {
+        if !below.is_multiple_of(64) {
             let found = tiling.free_runs_in(below / 64).filter(fits).last();
             if found.is_some() {
                 return found;

@@ -128,7 +128,7 @@ impl HoleIndex for ByLength {
 impl Memory<ByLength> {
     /// Places for `request`, the most preferred first.
     pub fn by_length(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
-        self.from_key(self.index().order.first_key(request.frames), request)
+        self.places_at(self.index().order.first_key(request.frames), request)
     }
 
     /// The same places from number `first` on, for an index that has the longest run last.
@@ -140,7 +140,7 @@ impl Memory<ByLength> {
         } else {
             (order.first_key(request.frames), first)
         };
-        self.from_key(key, request).skip(index(skipped))
+        self.places_at(key, request).skip(index(skipped))
     }
 
     /// How many free runs hold `request`, for an index that has the longest run last.
@@ -154,7 +154,7 @@ impl Memory<ByLength> {
         keys.rank(order.first_key(request.frames))
     }
 
-    fn from_key(&self, key: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
+    fn places_at(&self, key: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
         let ByLength { order, keys } = self.index();
         let (mut key, request) = (key, *request);
         iter::from_fn(move || {

@@ -3,8 +3,8 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::bit_tree::BitTree;
 use super::{Coalescing, Tiling};
+use crate::frames::bit_tree::BitTree;
 use crate::frames::{AllocError, FrameNumber, FrameRequest, FrameRun, FreeError};
 use crate::registry::BadOptions;
 use crate::{Violation, ensure};
@@ -69,7 +69,7 @@ impl<I: HoleIndex> Memory<I> {
 
     fn of(tiling: Tiling, coalescing: Coalescing, order: I::Order) -> Memory<I> {
         let mut index = I::new(tiling.frames(), &order);
-        let mut seams = BitTree::new(if coalescing == Coalescing::Deferred { tiling.frames() } else { 0 });
+        let mut seams = BitTree::filled(if coalescing == Coalescing::Deferred { tiling.frames() } else { 0 }, 0);
         let (mut free_frames, mut holes) = (0, 0);
         for hole in tiling.free_runs() {
             index.swap(&tiling, &[], &[hole]);
@@ -215,7 +215,7 @@ impl<I: HoleIndex> Memory<I> {
         if request.frames > self.free_frames {
             return joined_any;
         }
-        while let Some(seam) = self.seams.at_or_above(0) {
+        while let Some(seam) = self.seams.first() {
             self.seams.remove(seam);
             // A part of what met there may have been handed out since.
             if self.tiling.is_seam(FrameNumber(seam)) {

@@ -14,7 +14,6 @@
 //! free; then all pieces that touch are joined and the search runs once more (Wilson, Johnstone, Neely and Boles 1995,
 //! "Dynamic storage allocation: a survey and critical review", on deferred coalescing).
 
-mod bit_tree;
 mod by_address;
 mod by_length;
 mod memory;

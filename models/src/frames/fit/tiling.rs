@@ -2,7 +2,7 @@
 
 use std::iter;
 
-use super::bit_tree::{BitTree, from_bit, up_to_bit};
+use crate::frames::bit_tree::BitTree;
 use crate::frames::{FrameNumber, FrameRun};
 use crate::{Violation, ensure, index};
 
@@ -47,7 +47,8 @@ impl Tiling {
     pub fn of(runs: &[(u64, bool)]) -> Tiling {
         let frames = runs.iter().map(|(frames, _)| frames).sum();
         let words = u64::div_ceil(frames, 64);
-        let mut tiling = Tiling { frames, words: vec![Word::default(); index(words)], starting: BitTree::new(words) };
+        let mut tiling =
+            Tiling { frames, words: vec![Word::default(); index(words)], starting: BitTree::filled(words, 0) };
         let mut start = 0;
         for (frames, free) in runs {
             tiling.start_run(FrameNumber(start), *free);
@@ -185,7 +186,7 @@ impl Tiling {
         if later != 0 {
             return start + 1 + u64::from(later.trailing_zeros());
         }
-        match self.starting.at_or_above(word + 1) {
+        match self.starting.first_from(word + 1) {
             Some(word) => word * 64 + u64::from(self.words[index(word)].starts.trailing_zeros()),
             None => self.frames,
         }
@@ -198,7 +199,7 @@ impl Tiling {
         if starts != 0 {
             return word * 64 + u64::from(starts.ilog2());
         }
-        let word = self.starting.below(word).expect("a run starts at frame 0");
+        let word = self.starting.last_below(word).expect("a run starts at frame 0");
         word * 64 + u64::from(self.words[index(word)].starts.ilog2())
     }
 
@@ -207,6 +208,8 @@ impl Tiling {
     /// # Errors
     /// The first invariant that is broken.
     pub fn check(&self) -> Result<(), Violation> {
+        let broken = self.starting.broken_level();
+        ensure(broken.is_none(), || format!("words in which a run starts: level {broken:?} differs from its words"))?;
         ensure(self.words[0].starts & 1 == 1, || "no run starts at frame 0".to_owned())?;
         for (number, word) in (0_u64..).zip(&self.words) {
             let starting = self.starting.contains(number);
@@ -219,4 +222,14 @@ impl Tiling {
         });
         ensure(past_end == 0, || "a run starts past the end of memory".to_owned())
     }
+}
+
+/// Bits `bit` and above.
+const fn from_bit(bit: u64) -> u64 {
+    u64::MAX << bit
+}
+
+/// Bits `bit` and below.
+const fn up_to_bit(bit: u64) -> u64 {
+    u64::MAX >> (63 - bit)
 }

@@ -106,6 +106,25 @@ impl BitTree {
         None
     }
 
+    /// The highest member that is less than `bound`.
+    pub(super) fn last_below(&self, bound: u64) -> Option<u64> {
+        let mut at = bound.min(self.bound);
+        for level in 0..self.depth() {
+            let last = at.checked_sub(1)?;
+            let word = self.words[index(self.level_start[level] + last / 64)] & (u64::MAX >> (63 - last % 64));
+            if word != 0 {
+                return Some(self.descend_last(level, last / 64 * 64 + u64::from(word.ilog2())));
+            }
+            at = last / 64;
+        }
+        None
+    }
+
+    /// Bytes it occupies.
+    pub(super) fn bytes(&self) -> u64 {
+        self.words.len() as u64 * 8
+    }
+
     /// All members, counted one by one.
     pub(super) fn len(&self) -> u64 {
         self.words[..index(self.level_start[1])].iter().map(|word| u64::from(word.count_ones())).sum()
@@ -137,6 +156,12 @@ impl BitTree {
             at = at * 64 + u64::from(word.trailing_zeros());
         }
         Some(at)
+    }
+
+    /// The highest member under bit `at` of a level.
+    fn descend_last(&self, level: usize, at: u64) -> u64 {
+        let words = (0..level).rev().map(|below| &self.words[index(self.level_start[below])..]);
+        words.fold(at, |at, words| at * 64 + u64::from(words[index(at)].ilog2()))
     }
 
     fn level_words(&self, level: usize) -> &[u64] {
@@ -174,6 +199,7 @@ mod tests {
                 let from = coins.below(bound + 100);
                 assert_eq!(tree.first(), set.first().copied());
                 assert_eq!(tree.first_from(from), set.range(from..).next().copied(), "from {from} of {bound}");
+                assert_eq!(tree.last_below(from), set.range(..from).next_back().copied(), "below {from} of {bound}");
                 assert_eq!(tree.contains(from), set.contains(&from));
             }
             assert_eq!((tree.len(), tree.broken_level()), (set.len() as u64, None));
