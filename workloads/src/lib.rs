@@ -3,9 +3,11 @@
 //! - [`spec`]: the RON schema.
 //! - [`load`]: from the text of a workload to a checked one, or to what is wrong with it.
 //! - [`laws`]: laws of chance that a workload can name.
+//! - [`library`]: the files that come with framesim.
 //! - [`requests`]: what a process asks for, one request after the other.
 
 pub mod laws;
+pub mod library;
 pub mod load;
 pub mod requests;
 pub mod spec;

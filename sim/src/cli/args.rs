@@ -224,6 +224,8 @@ pub enum Listed {
     Policies,
     /// Heaps: which address a malloc gets.
     Heaps,
+    /// Laws of sizes, gaps and life times.
+    Laws,
 }
 
 /// `framesim explain`.

@@ -1,6 +1,10 @@
 //! Laws of chance that a workload can name: of sizes, times and counts.
 
+mod catalog;
+
 use serde::{Deserialize, Serialize};
+
+pub use catalog::{CATALOG, Entry};
 
 use crate::spec::{Count, Positive, Weight};
 
