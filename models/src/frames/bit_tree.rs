@@ -18,6 +18,8 @@ pub(super) struct BitTree {
     level_start: [u64; LEVELS_MAX + 1],
     levels: u32,
     bound: u64,
+    /// The lowest member; `u64::MAX` when there is none.
+    lowest: u64,
 }
 
 impl BitTree {
@@ -34,8 +36,10 @@ impl BitTree {
             }
         }
         let words = vec![0; index(level_start[levels])];
-        let mut tree = BitTree { words, level_start, levels: u32::try_from(levels).expect("at most 7"), bound };
+        let mut tree =
+            BitTree { words, level_start, levels: u32::try_from(levels).expect("at most 7"), bound, lowest: 0 };
         tree.fill_up_to(members);
+        tree.lowest = tree.search();
         tree
     }
 
@@ -59,12 +63,20 @@ impl BitTree {
 
     #[inline]
     pub(super) fn insert(&mut self, member: u64) {
+        self.lowest = self.lowest.min(member);
+        let word = &mut self.words[index(member / 64)];
+        let before = std::mem::replace(word, *word | bit(member));
+        if before == 0 {
+            self.insert_above(member / 64);
+        }
+    }
+
+    fn insert_above(&mut self, member: u64) {
         let mut at = member;
-        for level in 0..self.depth() {
+        for level in 1..self.depth() {
             let word = &mut self.words[index(self.level_start[level] + at / 64)];
-            let was_empty = *word == 0;
-            *word |= 1 << (at % 64);
-            if !was_empty {
+            let before = std::mem::replace(word, *word | bit(at));
+            if before != 0 {
                 return;
             }
             at /= 64;
@@ -73,10 +85,23 @@ impl BitTree {
 
     #[inline]
     pub(super) fn remove(&mut self, member: u64) {
+        let word = &mut self.words[index(member / 64)];
+        *word &= !bit(member);
+        let left = *word;
+        if left == 0 {
+            self.remove_above(member / 64);
+        }
+        if member == self.lowest {
+            // Most often the next lowest is in the same word.
+            self.lowest = if left == 0 { self.search() } else { member / 64 * 64 + u64::from(left.trailing_zeros()) };
+        }
+    }
+
+    fn remove_above(&mut self, member: u64) {
         let mut at = member;
-        for level in 0..self.depth() {
+        for level in 1..self.depth() {
             let word = &mut self.words[index(self.level_start[level] + at / 64)];
-            *word &= !(1 << (at % 64));
+            *word &= !bit(at);
             if *word != 0 {
                 return;
             }
@@ -84,10 +109,14 @@ impl BitTree {
         }
     }
 
-    /// The lowest member.
+    /// The lowest member, which is known; `u64::MAX` when there is none.
     #[inline]
-    pub(super) fn first(&self) -> Option<u64> {
-        self.descend(self.depth(), 0)
+    pub(super) fn lowest(&self) -> u64 {
+        self.lowest
+    }
+
+    fn search(&self) -> u64 {
+        self.descend(self.depth(), 0).unwrap_or(u64::MAX)
     }
 
     /// The lowest member that is at least `from`.
@@ -128,6 +157,11 @@ impl BitTree {
     /// All members, counted one by one.
     pub(super) fn len(&self) -> u64 {
         self.words[..index(self.level_start[1])].iter().map(|word| u64::from(word.count_ones())).sum()
+    }
+
+    /// Whether the lowest member is the one that is known.
+    pub(super) fn knows_its_lowest(&self) -> bool {
+        self.lowest == self.search()
     }
 
     /// The first level whose words do not say what the level below holds.
@@ -174,6 +208,11 @@ impl BitTree {
     }
 }
 
+#[inline]
+fn bit(member: u64) -> u64 {
+    1 << (member % 64)
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -197,7 +236,7 @@ mod tests {
                     set.insert(member);
                 }
                 let from = coins.below(bound + 100);
-                assert_eq!(tree.first(), set.first().copied());
+                assert_eq!(tree.lowest(), set.first().copied().unwrap_or(u64::MAX));
                 assert_eq!(tree.first_from(from), set.range(from..).next().copied(), "from {from} of {bound}");
                 assert_eq!(tree.last_below(from), set.range(..from).next_back().copied(), "below {from} of {bound}");
                 assert_eq!(tree.contains(from), set.contains(&from));

@@ -352,7 +352,7 @@ impl Buddy {
     /// The lowest free block of an order that has one.
     #[inline]
     fn lowest_of(&self, order: u32) -> Block {
-        let place = self.sets[index(u64::from(order))].places.first().expect("an order in the mask has a free block");
+        let place = self.sets[index(u64::from(order))].places.lowest();
         Block { start: self.lowest_in_place(order, place), order }
     }
 
@@ -694,6 +694,7 @@ impl Tally {
                 buddy.orders_with_free >> order & 1,
                 u64::from(set.blocks > 0),
             )?;
+            ensure(set.places.knows_its_lowest(), || format!("the lowest place of order {order} is another one"))?;
             ensure(set.places.broken_level().is_none(), || format!("the set of order {order} is not one tree"))?;
         }
         Ok(())
