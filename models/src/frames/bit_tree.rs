@@ -109,10 +109,16 @@ impl BitTree {
         }
     }
 
-    /// The lowest member, which is known; `u64::MAX` when there is none.
+    /// The same, as `u64::MAX` when there is none.
     #[inline]
     pub(super) fn lowest(&self) -> u64 {
         self.lowest
+    }
+
+    /// The lowest member.
+    #[inline]
+    pub(super) fn first(&self) -> Option<u64> {
+        (self.lowest != u64::MAX).then_some(self.lowest)
     }
 
     fn search(&self) -> u64 {
