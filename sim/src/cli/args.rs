@@ -58,6 +58,8 @@ pub enum Command {
     List(List),
     /// Say what a policy or a heap does, with an example.
     Explain(Explain),
+    /// Look for mistakes in workloads without running them.
+    Check(Check),
     /// Hold models against recorded cases.
     Conform(Conform),
     /// Print a script that completes commands in a shell.
@@ -226,6 +228,8 @@ pub enum Listed {
     Heaps,
     /// Laws of sizes, gaps and life times.
     Laws,
+    /// The workloads that come with framesim.
+    Workloads,
 }
 
 /// `framesim explain`.

@@ -21,6 +21,8 @@ pub enum Failure {
     Io(String),
     /// Over a resource limit, said before anything runs: 6.
     Limit(String),
+    /// Of several inputs, each by itself; the first decides the code.
+    Several(Vec<Failure>),
     /// The reader of the output went away: 0, quietly.
     Closed,
 }
@@ -49,6 +51,7 @@ impl Failure {
             Failure::Mismatch => 4,
             Failure::Io(_) => 5,
             Failure::Limit(_) => 6,
+            Failure::Several(failures) => failures.first().map_or(0, Failure::code),
         }
     }
 
@@ -74,6 +77,7 @@ impl fmt::Display for Failure {
         match self {
             Failure::Input(text) | Failure::Io(text) | Failure::Limit(text) => f.write_str(text),
             Failure::Broken(breakage) => breakage.fmt(f),
+            Failure::Several(failures) => failures.iter().try_for_each(|failure| writeln!(f, "{failure}")),
             Failure::Usage | Failure::Mismatch | Failure::Closed => Ok(()),
         }
     }

@@ -2,11 +2,16 @@
 
 use std::io::Write;
 
-use framesim_workloads::laws::CATALOG;
+use std::path::Path;
 
-use super::args::Listed;
+use framesim_workloads::laws::CATALOG;
+use framesim_workloads::library::LIBRARY;
+
+use super::args::{Listed, Overrides};
 use super::exit::Failure;
+use super::input::Source;
 use crate::Registries;
+use crate::report::text::{COLUMNS, wrapped};
 
 /// Names with a line each.
 pub fn list(registries: &Registries, what: Listed, screen: &mut impl Write) -> Result<(), Failure> {
@@ -22,7 +27,19 @@ pub fn list(registries: &Registries, what: Listed, screen: &mut impl Write) -> R
             hint("framesim explain NAME", "gives the rules of one and an example", screen)
         }
         Listed::Laws => laws(screen),
+        Listed::Workloads => workloads(registries, screen),
     }
+}
+
+/// What each file of the library says it is about.
+fn workloads(registries: &Registries, screen: &mut impl Write) -> Result<(), Failure> {
+    let mut about = Vec::new();
+    for shipped in LIBRARY {
+        let source = Source::open(Path::new(shipped.path))?;
+        about.push(source.load(registries, &Overrides::default())?.workload.about);
+    }
+    table(LIBRARY.iter().zip(&about).map(|(shipped, about)| (shipped.name(), about.as_str())), screen)?;
+    hint("framesim run NAME", "runs one; their files are in the folder `workloads`", screen)
 }
 
 /// A law is chosen by what it looks like, so each comes with an example.
@@ -38,7 +55,10 @@ fn table<'a>(rows: impl Iterator<Item = (&'a str, &'a str)>, screen: &mut impl W
     let rows: Vec<_> = rows.collect();
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     for (name, summary) in rows {
-        writeln!(screen, "{name:width$}  {summary}")?;
+        for (place, line) in wrapped(summary, COLUMNS - width - 2).lines().enumerate() {
+            let name = if place == 0 { name } else { "" };
+            writeln!(screen, "{name:width$}  {line}")?;
+        }
     }
     Ok(())
 }

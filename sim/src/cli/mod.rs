@@ -9,15 +9,19 @@ pub mod args;
 pub mod exit;
 pub mod output;
 
+mod check;
 mod conform;
 mod explain;
 mod generate;
+pub mod input;
 mod list;
+pub mod progress;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anstream::adapter::strip_str;
 use anstream::{AutoStream, ColorChoice};
 use anstyle::{AnsiColor, Style};
 use clap::Parser;
@@ -58,6 +62,7 @@ fn run(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
     let ended = match &cli.command {
         Command::List(list) => list::list(registries, list.what, &mut screen),
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
+        Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {
             ConformKind::Malloc(cases) => conform::malloc(&cases.files, &mut screen),
         },
@@ -95,13 +100,20 @@ fn colour_in(args: &[OsString]) -> ColorChoice {
 }
 
 fn complain(failure: &Failure, colour: ColorChoice) {
+    if let Failure::Several(failures) = failure {
+        return failures.iter().for_each(|failure| complain(failure, colour));
+    }
     let text = failure.to_string();
     if text.is_empty() {
         return;
     }
     const RED: Style = AnsiColor::Red.on_default().bold();
     // Reports of several mistakes bring their own headings.
-    let heading = if text.starts_with("error") { String::new() } else { format!("{RED}error{RED:#}: ") };
+    let heading = if strip_str(&text).next().is_some_and(|start| start.starts_with("error")) {
+        String::new()
+    } else {
+        format!("{RED}error{RED:#}: ")
+    };
     // Nobody is left to tell when even this cannot be written.
     let _ = writeln!(AutoStream::new(io::stderr(), colour), "{heading}{text}");
 }

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: real processes, real pipes, real files.
 
+mod check;
 mod command;
 mod conform;
 mod models;

@@ -59,7 +59,7 @@ fn an_unknown_name_finds_the_nearest() {
     assert_snapshot!(refused(2, &["explain", "xyzzy"]), @"error: no policy or heap is called `xyzzy` (`framesim list policies` and `framesim list heaps` name all)");
     assert_snapshot!(refused(2, &["list", "polices"]), @r"
     error: invalid value 'polices' for '<WHAT>'
-      [possible values: policies, heaps]
+      [possible values: policies, heaps, laws, workloads]
 
       tip: a similar value exists: 'policies'
 
