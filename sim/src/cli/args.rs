@@ -257,6 +257,8 @@ pub struct Conform {
 /// Kinds of recorded cases.
 #[derive(Debug, Subcommand)]
 pub enum ConformKind {
+    /// Frame allocation scripts, for every policy a case names.
+    Frames(Cases),
     /// Free-list allocation scripts.
     Malloc(Cases),
 }

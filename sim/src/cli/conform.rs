@@ -5,8 +5,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::exit::Failure;
+use crate::Registries;
 use crate::conform::{self, BadCase, Verdict};
 use crate::report::text::Count;
+
+/// `conform frames`: every policy that a case names.
+pub fn frames(registries: &Registries, files: &[PathBuf], screen: &mut impl Write) -> Result<(), Failure> {
+    hold("frames", files, screen, |text| conform::frames::hold(text, &registries.frames))
+}
 
 /// `conform malloc`.
 pub fn malloc(files: &[PathBuf], screen: &mut impl Write) -> Result<(), Failure> {

@@ -64,6 +64,7 @@ fn run(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {
+            ConformKind::Frames(cases) => conform::frames(registries, &cases.files, &mut screen),
             ConformKind::Malloc(cases) => conform::malloc(&cases.files, &mut screen),
         },
         Command::Completions(completions) => generate::completions(completions.shell, &mut screen),

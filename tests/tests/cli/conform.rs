@@ -20,6 +20,19 @@ fn recorded_cases_are_exact_and_counted() {
 }
 
 #[test]
+fn a_case_of_frames_has_a_line_for_each_policy_it_names() {
+    assert_snapshot!(shown(&["conform", "frames", "tests/data/frames/f000.json"]), @r"
+    f000 first_fit: exact, 6 operations
+    f000 best_fit: exact, 6 operations
+    f000 worst_fit: exact, 6 operations
+    f000 next_hole: exact, 6 operations
+    f000 next_fit: exact, 6 operations
+    f000 buddy: exact, 6 operations
+    conform frames: 6 of 6 exact
+    ");
+}
+
+#[test]
 fn a_case_that_differs_names_the_first_operation_and_ends_with_4() {
     let case = fs::read_to_string(repository().join(malloc_case(0))).expect("a case of the repository");
     let folder = tempfile::tempdir().expect("a folder for tests");
