@@ -9,6 +9,7 @@ pub mod block_map;
 pub mod bump;
 pub mod flat_memory;
 pub mod free_list;
+pub mod glibc;
 pub mod oracle;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,8 @@ models! {
     bump::Bump,
     /// The textbook heap: a list of free pieces, searched.
     free_list::FreeList,
+    /// glibc 2.36 (ptmalloc2), address for address.
+    glibc::Glibc,
 }
 
 /// Heap allocators by name.

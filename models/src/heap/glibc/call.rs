@@ -1,0 +1,103 @@
+//! One call of the allocator: the arena it works on, the caller's cache, and the kernel.
+
+use super::GlibcOptions;
+use super::arena::Arena;
+use super::chunk::{Chunk, HEADER_BYTES, LOST_BYTES, UNIT_BYTES, Units, Words, bytes_of};
+use super::heaps::Heaps;
+use super::mapped::Mapped;
+use super::tcache::Tcache;
+use crate::Address;
+use crate::heap::SystemMemory;
+
+/// Everything that a call may look at and change.
+pub(super) struct Call<'a> {
+    /// The arena's number, for chunks that go into a cache.
+    pub number: u32,
+    pub arena: &'a mut Arena,
+    /// The calling thread's; none before its first block, and while the thread ends.
+    pub cache: Option<&'a mut Tcache>,
+    pub mapped: &'a mut Mapped,
+    pub heaps: &'a mut Heaps,
+    pub options: &'a GlibcOptions,
+    /// List members looked at so far.
+    pub searched: &'a mut u64,
+    pub os: &'a mut dyn SystemMemory,
+}
+
+/// What a request is served with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// A chunk of the arena, in use now.
+    Chunk(Chunk),
+    /// A mapping of its own: the user's address.
+    Mapped(Address),
+}
+
+impl Call<'_> {
+    pub(super) const fn is_main(&self) -> bool {
+        self.number == 0
+    }
+
+    pub(super) fn read(&self, place: Chunk) -> Words {
+        self.arena.memory.read(place.0)
+    }
+
+    /// The words at a place, to be written: the page is resident from now on.
+    pub(super) fn write(&mut self, place: Chunk) -> &mut Words {
+        if self.arena.memory.written(place.0).is_none() {
+            self.write_first(place);
+        }
+        self.arena.memory.written(place.0).expect("a page that was just added")
+    }
+
+    #[cold]
+    fn write_first(&mut self, place: Chunk) {
+        let address = self.arena.regions.address(place);
+        self.os.touch(address, UNIT_BYTES);
+        self.arena.memory.add_page(place.0);
+    }
+
+    /// The allocator writes to `bytes` bytes behind a chunk's header: it clears or copies.
+    pub(super) fn write_block(&mut self, chunk: Chunk, bytes: u64) {
+        let last = Units::try_from((HEADER_BYTES + bytes.max(1) - 1) / UNIT_BYTES).expect("inside a chunk");
+        if !self.arena.memory.is_range_written(chunk.0 + 1, chunk.0 + last) {
+            let at = self.user_address(chunk);
+            self.os.touch(at, bytes);
+        }
+    }
+
+    pub(super) fn user_address(&self, chunk: Chunk) -> Address {
+        Address(self.arena.regions.address(chunk).0 + HEADER_BYTES)
+    }
+
+    /// Length of a chunk.
+    pub(super) fn units(&self, chunk: Chunk) -> Units {
+        self.read(chunk).units()
+    }
+
+    /// Bytes of a chunk that its block may use.
+    pub(super) fn usable(&self, chunk: Chunk) -> u64 {
+        bytes_of(self.units(chunk)) - LOST_BYTES
+    }
+
+    /// Writes the header of a chunk whose neighbour below is in use.
+    pub(super) fn set_header(&mut self, chunk: Chunk, units: Units) {
+        self.write(chunk).high = Words::header(units, true);
+    }
+
+    /// Writes a free chunk's length behind its end, for the neighbour above.
+    pub(super) fn set_footer(&mut self, chunk: Chunk, units: Units) {
+        self.write(chunk.above(units)).low = units;
+    }
+
+    /// Whether a chunk is in use, caches and fast bins included: its neighbour above knows.
+    pub(super) fn is_in_use(&self, chunk: Chunk) -> bool {
+        self.read(chunk.above(self.units(chunk))).before_in_use()
+    }
+
+    /// Marks a chunk as in use or free in its neighbour above.
+    pub(super) fn mark(&mut self, chunk: Chunk, in_use: bool) {
+        let after = chunk.above(self.units(chunk));
+        self.write(after).set_before_in_use(in_use);
+    }
+}
