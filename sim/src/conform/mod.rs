@@ -7,6 +7,7 @@
 //! **Invariant.** A case that cannot be read is a [`BadCase`], never a verdict: "0 of 0 exact" cannot come about.
 
 pub mod frames;
+pub mod heap;
 pub mod malloc;
 
 use std::fmt;

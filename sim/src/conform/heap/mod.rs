@@ -1,0 +1,390 @@
+//! Holds a heap against what the real allocator did on the same calls: every place and usable size, and a series of
+//! break, mapped and resident bytes.
+//!
+//! A case is a heap trace, the places of its blocks (`ID PLACE USABLE`, a line for each call that returns a block) and, where
+//! there is one, the series (`op,live,brk,mapped,resident`). What surrounded the allocator is a [`ReplaySetting`].
+//! As in the recordings, every page of each block is written as soon as it is there.
+
+mod reading;
+mod setting;
+
+pub use setting::{Each, FirstCall, Places, ReplaySetting, Table, Threads};
+
+use std::fmt;
+
+use framesim_models::heap::{HeapAllocator, HeapFreeError, SystemMemory};
+use framesim_models::kernel::AddressSpace;
+use framesim_models::{Address, ThreadId, index};
+
+use self::reading::{Call, Place, Recorded, Row, TracedCall};
+use self::setting::Counts;
+use super::{BadCase, Difference};
+
+/// Rows of a series where none says how many calls a row stands for.
+const ROWS: u64 = 200;
+/// Blocks that a trace may name at most: a higher id is a mistake, not a trace.
+const IDS_MAX: u64 = 1 << 31;
+
+/// The texts of a case, unpacked.
+#[derive(Clone, Copy, Debug)]
+pub struct HeapCase<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// The calls: a heap trace, version 1.
+    pub trace: &'a str,
+    /// Where the blocks were.
+    pub places: &'a str,
+    /// The rows, if they were recorded.
+    pub series: Option<&'a str>,
+    /// What was mapped before the first call, if the setting leaves it to the case.
+    pub maps: Option<&'a str>,
+}
+
+/// How a heap compares with a recording.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeapVerdict {
+    /// The case.
+    pub case: String,
+    /// The heap that was played.
+    pub model: String,
+    /// Calls that were made.
+    pub calls: u64,
+    /// Blocks that were compared.
+    pub blocks: u64,
+    /// Of these, the ones at the same place.
+    pub places_equal: u64,
+    /// Of these, the ones with the same usable size.
+    pub usable_equal: u64,
+    /// The first call that differs in either.
+    pub differs: Option<Difference>,
+    /// How the series compares, where there is one.
+    pub series: Option<SeriesVerdict>,
+}
+
+/// How a heap's series compares with a recorded one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeriesVerdict {
+    /// Rows that were compared.
+    pub rows: u64,
+    /// Rows whose live bytes, break and mapped bytes are all equal.
+    pub rows_equal: u64,
+    /// The first row that differs in one of these.
+    pub differs: Option<Difference>,
+    /// Resident bytes that the recording has more from the first row on that has any: code of the library, which is read
+    /// in when it first clears or copies memory. All later rows are held against it.
+    pub resident_constant: i64,
+    /// Rows whose resident bytes are equal but for that.
+    pub resident_equal: u64,
+    /// The largest difference of resident bytes, beyond that.
+    pub resident_difference: u64,
+    /// The first row that differs in resident bytes.
+    pub resident_differs: Option<Difference>,
+}
+
+impl HeapVerdict {
+    /// Whether every place, usable size and row was equal.
+    #[must_use]
+    pub fn is_exact(&self) -> bool {
+        self.differs.is_none()
+            && self.series.as_ref().is_none_or(|series| series.differs.is_none() && series.resident_differs.is_none())
+    }
+}
+
+impl fmt::Display for HeapVerdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let HeapVerdict { case, model, blocks, places_equal, usable_equal, .. } = self;
+        write!(f, "{case} {model}: {places_equal} of {blocks} places equal, {usable_equal} usable sizes")?;
+        if let Some(differs) = &self.differs {
+            write!(f, "; first difference at {differs}")?;
+        }
+        let Some(series) = &self.series else { return Ok(()) };
+        let SeriesVerdict { rows, rows_equal, resident_constant, resident_equal, resident_difference, .. } = series;
+        write!(f, "; {rows_equal} of {rows} rows equal")?;
+        write!(f, ", {resident_equal} in resident bytes but for {resident_constant}")?;
+        if *resident_difference > 0 {
+            write!(f, " (largest difference {resident_difference})")?;
+        }
+        Ok(())
+    }
+}
+
+/// Plays a case through `heap`, which must be fresh.
+///
+/// # Errors
+/// [`BadCase`] when a text is not in its format, or when places and calls do not belong together.
+pub fn hold(
+    case: &HeapCase<'_>,
+    model: &str,
+    heap: &mut dyn HeapAllocator,
+    setting: &ReplaySetting,
+) -> Result<HeapVerdict, BadCase> {
+    let calls = reading::calls(case.trace)?;
+    let rows = case.series.map(reading::rows).transpose()?.unwrap_or_default();
+    let space = setting.space(counts(&calls, &rows)?, case.maps)?;
+    let mut replay = Replay::new(heap, space, setting);
+    replay.make_first_calls(&calls, setting)?;
+    let mut verdict = HeapVerdict {
+        case: case.name.to_owned(),
+        model: model.to_owned(),
+        calls: 0,
+        blocks: 0,
+        places_equal: 0,
+        usable_equal: 0,
+        differs: None,
+        series: case.series.map(|_| SeriesVerdict::default()),
+    };
+    let mut recorded = reading::recorded(case.places);
+    let mut rows = rows.iter();
+    let mut row = rows.next();
+    for traced in &calls {
+        let block = replay.make(traced)?;
+        verdict.calls += 1;
+        if traced.call.bytes().is_some()
+            && let Some(recorded) = recorded.next()
+        {
+            verdict.compare_block(traced, block, recorded?, &mut replay)?;
+        }
+        if let (Some(due), Some(series)) = (row, &mut verdict.series)
+            && due.calls == verdict.calls
+        {
+            series.compare(due, &replay.row(verdict.calls));
+            row = rows.next();
+        }
+    }
+    Ok(verdict)
+}
+
+fn counts(calls: &[TracedCall], rows: &[Row]) -> Result<Counts, BadCase> {
+    let total = calls.len() as u64;
+    let ids = calls.iter().map(|traced| traced.call.id()).max().unwrap_or(0) + 1;
+    if ids > IDS_MAX {
+        return Err(BadCase(format!("the trace names block {}; ids go up to {IDS_MAX}", ids - 1)));
+    }
+    let every = rows.first().map_or(total.div_ceil(ROWS), |first| first.calls).max(1);
+    let blocks = calls.iter().filter(|traced| traced.call.bytes().is_some()).count() as u64;
+    Ok(Counts { calls: total, ids, blocks, rows: total / every + 2 })
+}
+
+/// A block that a call returned: its address and usable bytes.
+type Block = (Address, u64);
+
+/// A heap in its setting, with the blocks of the trace.
+struct Replay<'a> {
+    heap: &'a mut dyn HeapAllocator,
+    space: AddressSpace,
+    is_one_thread: bool,
+    places: Places,
+    /// By id: address and bytes asked for.
+    blocks: Vec<Option<(Address, u64)>>,
+    live: u64,
+    start_break: u64,
+    mapped_before: u64,
+    resident_before: u64,
+    /// The first block that a recording counts places from.
+    first_outside: Option<Address>,
+}
+
+impl<'a> Replay<'a> {
+    fn new(heap: &'a mut dyn HeapAllocator, space: AddressSpace, setting: &ReplaySetting) -> Replay<'a> {
+        Replay {
+            heap,
+            is_one_thread: setting.threads == Threads::One,
+            places: setting.places,
+            blocks: Vec::new(),
+            live: 0,
+            start_break: setting.start_break,
+            mapped_before: space.mapped_pages(),
+            resident_before: space.resident_pages(),
+            first_outside: None,
+            space,
+        }
+    }
+
+    fn make_first_calls(&mut self, calls: &[TracedCall], setting: &ReplaySetting) -> Result<(), BadCase> {
+        let Threads::Each { first_calls } = &setting.threads else { return Ok(()) };
+        let threads = calls.iter().map(|traced| traced.thread).max().unwrap_or(0);
+        for call in (0..threads).flat_map(|_| first_calls) {
+            let made = self.heap.calloc(ThreadId(0), call.count, call.bytes, &mut self.space);
+            made.map_err(|refused| BadCase(format!("a first call of the setting: {refused}")))?;
+        }
+        Ok(())
+    }
+
+    /// Makes one call; the block it returned, if it did.
+    fn make(&mut self, traced: &TracedCall) -> Result<Option<Block>, BadCase> {
+        let thread = ThreadId(if self.is_one_thread { 0 } else { traced.thread });
+        let (heap, space) = (&mut *self.heap, &mut self.space);
+        let answer = match traced.call {
+            Call::Malloc { bytes, .. } => heap.malloc(thread, bytes, space).ok(),
+            Call::Calloc { count, bytes, .. } => heap.calloc(thread, count, bytes, space).ok(),
+            Call::Aligned { align, bytes, .. } => heap.aligned_alloc(thread, align, bytes, space).ok(),
+            Call::Realloc { old: 0, bytes, .. } => heap.malloc(thread, bytes, space).ok(),
+            Call::Realloc { old, bytes, .. } => {
+                let (at, old_bytes) = self.remove(old, traced.line)?;
+                self.live -= old_bytes;
+                self.heap.realloc(thread, at, bytes, &mut self.space).ok().flatten()
+            }
+            Call::Free { id } => {
+                let (at, bytes) = self.remove(id, traced.line)?;
+                self.live -= bytes;
+                let freed = self.heap.free(thread, at, &mut self.space);
+                freed.map_err(|HeapFreeError(at)| {
+                    BadCase(format!("line {}: the heap lost the block at {at}", traced.line))
+                })?;
+                None
+            }
+        };
+        let (Some(at), Some(bytes)) = (answer, traced.call.bytes()) else { return Ok(None) };
+        self.space.touch(at, bytes);
+        self.live += bytes;
+        let id = index(traced.call.id());
+        if id >= self.blocks.len() {
+            self.blocks.resize(id + 1, None);
+        }
+        self.blocks[id] = Some((at, bytes));
+        let usable = self.heap.usable_size(at).unwrap_or(0);
+        Ok(Some((at, usable)))
+    }
+
+    fn remove(&mut self, id: u64, line: u64) -> Result<(Address, u64), BadCase> {
+        let block = self.blocks.get_mut(index(id)).and_then(Option::take);
+        block.ok_or_else(|| BadCase(format!("line {line} of the trace: block {id} is not live")))
+    }
+
+    /// Where a block is, as the recording would write it.
+    fn place(&mut self, at: Address) -> Place {
+        if self.places == Places::Absolute {
+            self.first_outside.get_or_insert(at);
+            return Place::At(at.0);
+        }
+        if (self.start_break..self.space.program_break().0).contains(&at.0) {
+            return Place::At(at.0 - self.start_break);
+        }
+        let first = *self.first_outside.get_or_insert(at);
+        Place::FromFirst(at.0.wrapping_sub(first.0).cast_signed())
+    }
+
+    /// The row of the series now.
+    fn row(&self, calls: u64) -> Row {
+        let more_bytes =
+            |now: u64, before: u64| (now.wrapping_sub(before).wrapping_mul(self.space.page_bytes())).cast_signed();
+        Row {
+            calls,
+            live: self.live,
+            brk: self.space.program_break().0 - self.start_break,
+            mapped: more_bytes(self.space.mapped_pages(), self.mapped_before),
+            resident: more_bytes(self.space.resident_pages(), self.resident_before),
+        }
+    }
+}
+
+impl HeapVerdict {
+    fn compare_block(
+        &mut self,
+        traced: &TracedCall,
+        block: Option<Block>,
+        recorded: Recorded,
+        replay: &mut Replay<'_>,
+    ) -> Result<(), BadCase> {
+        let id = traced.call.id();
+        if recorded.id != id {
+            return Err(BadCase(format!("the places name block {} where the trace has block {id}", recorded.id)));
+        }
+        self.blocks += 1;
+        let found = block.map(|(at, usable)| (replay.place(at), usable));
+        let place = found.map(|(place, _)| match recorded.place {
+            // A recording that starts at a random address counts from its first block.
+            Place::FromFirst(_) if replay.places == Places::Absolute => from_first(place, replay.first_outside),
+            _ => place,
+        });
+        let usable = found.map(|(_, usable)| usable);
+        let (is_place_equal, is_usable_equal) = (place == Some(recorded.place), usable == Some(recorded.usable));
+        self.places_equal += u64::from(is_place_equal);
+        self.usable_equal += u64::from(is_usable_equal);
+        if !is_place_equal {
+            self.note("place", traced, &recorded.place, place.as_ref());
+        } else if !is_usable_equal {
+            self.note("usable size", traced, &recorded.usable, usable.as_ref());
+        }
+        Ok(())
+    }
+
+    fn note<T: fmt::Display>(&mut self, field: &'static str, traced: &TracedCall, expected: &T, found: Option<&T>) {
+        let operation = self.calls;
+        self.differs.get_or_insert_with(|| Difference {
+            operation,
+            request: format!("line {}, {}", traced.line, traced.call),
+            field,
+            expected: expected.to_string(),
+            found: found.map_or("refused".to_owned(), T::to_string),
+        });
+    }
+}
+
+fn from_first(place: Place, first: Option<Address>) -> Place {
+    match (place, first) {
+        (Place::At(at), Some(first)) => Place::FromFirst(at.wrapping_sub(first.0).cast_signed()),
+        _ => place,
+    }
+}
+
+impl SeriesVerdict {
+    fn compare(&mut self, recorded: &Row, found: &Row) {
+        if self.resident_constant == 0 {
+            self.resident_constant = recorded.resident - found.resident;
+        }
+        self.rows += 1;
+        let fields = [
+            ("live", signed(recorded.live), signed(found.live)),
+            ("brk", signed(recorded.brk), signed(found.brk)),
+            ("mapped", recorded.mapped, found.mapped),
+        ];
+        match fields.into_iter().find(|(_, expected, found)| expected != found) {
+            None => self.rows_equal += 1,
+            Some(field) => note_row(&mut self.differs, found.calls, field),
+        }
+        let expected = recorded.resident - self.resident_constant;
+        if expected == found.resident {
+            self.resident_equal += 1;
+        } else {
+            self.resident_difference = self.resident_difference.max(expected.abs_diff(found.resident));
+            note_row(&mut self.resident_differs, found.calls, ("resident", expected, found.resident));
+        }
+    }
+}
+
+fn note_row(differs: &mut Option<Difference>, calls: u64, (field, expected, found): (&'static str, i64, i64)) {
+    differs.get_or_insert_with(|| Difference {
+        operation: calls,
+        request: "row of the series".to_owned(),
+        field,
+        expected: expected.to_string(),
+        found: found.to_string(),
+    });
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::At(at) => write!(f, "{at:x}"),
+            Place::FromFirst(from) if *from < 0 => write!(f, "M-{:x}", from.unsigned_abs()),
+            Place::FromFirst(from) => write!(f, "M{from:x}"),
+        }
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::Malloc { id, bytes } => write!(f, "m {id} {bytes}"),
+            Call::Calloc { id, count, bytes } => write!(f, "c {id} {count} {bytes}"),
+            Call::Realloc { id, old, bytes } => write!(f, "r {id} {old} {bytes}"),
+            Call::Aligned { id, align, bytes } => write!(f, "a {id} {align} {bytes}"),
+            Call::Free { id } => write!(f, "f {id}"),
+        }
+    }
+}

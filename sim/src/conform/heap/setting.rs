@@ -1,0 +1,219 @@
+//! What surrounds an allocator in a recording: where the break starts, what is mapped already, who calls.
+
+use framesim_models::Address;
+use framesim_models::heap::SystemMemory;
+use framesim_models::kernel::AddressSpace;
+use framesim_models::kernel::space::{Backing, MapAt, MapOptions, SpaceSettings};
+use serde::Deserialize;
+
+use super::super::BadCase;
+
+/// A setting of recordings, read from a small RON file.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReplaySetting {
+    /// What it is, in one line.
+    pub about: String,
+    /// Processors of the machine.
+    pub cpus: u32,
+    /// Bytes of a page.
+    pub page: u64,
+    /// Where the program break starts.
+    pub start_break: u64,
+    /// Mappings lie below it.
+    pub mmap_base: u64,
+    /// Ranges that are mapped from the start: first address, and the one after the last.
+    pub taken: Vec<(u64, u64)>,
+    /// What the replayer maps before the first call, in order.
+    pub tables: Vec<Table>,
+    /// Who makes the calls.
+    pub threads: Threads,
+    /// How the recording writes where blocks are.
+    pub places: Places,
+}
+
+/// A table of the replayer, in a mapping of its own; the place of later mappings depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Bytes of an entry.
+    pub bytes: u64,
+    /// What has an entry.
+    pub each: Each,
+    /// Whether it is a file.
+    #[serde(default)]
+    pub is_file: bool,
+}
+
+/// What has an entry in a [`Table`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Each {
+    /// A call of the trace.
+    Call,
+    /// An id of a block, from 0 to the highest.
+    Id,
+    /// A call that returns a block.
+    Block,
+    /// A row of the series, and two more.
+    Row,
+}
+
+/// Who makes the calls.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Threads {
+    /// One thread makes all calls, whatever the trace says.
+    One,
+    /// Each thread makes its own.
+    Each {
+        /// What the main thread asks for before the first call, once for each further thread.
+        first_calls: Vec<FirstCall>,
+    },
+}
+
+/// A `calloc` of the C library itself, never freed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FirstCall {
+    /// Elements.
+    pub count: u64,
+    /// Bytes of each.
+    pub bytes: u64,
+}
+
+/// How a recording writes where blocks are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Places {
+    /// From the first break; outside it, from the first block there (`M`).
+    Offsets,
+    /// As addresses; after `M`, from the first block.
+    Absolute,
+}
+
+/// How much of each there is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Counts {
+    pub calls: u64,
+    pub ids: u64,
+    pub blocks: u64,
+    pub rows: u64,
+}
+
+impl ReplaySetting {
+    /// The setting of recordings that one thread made.
+    ///
+    /// # Panics
+    /// Never: the file is a part of the program.
+    #[must_use]
+    pub fn one_thread() -> ReplaySetting {
+        ReplaySetting::read(include_str!("one_thread.ron")).expect("a setting that comes with the program")
+    }
+
+    /// The setting of recordings where each thread made its own calls.
+    ///
+    /// # Panics
+    /// Never: the file is a part of the program.
+    #[must_use]
+    pub fn threads() -> ReplaySetting {
+        ReplaySetting::read(include_str!("threads.ron")).expect("a setting that comes with the program")
+    }
+
+    /// Reads a setting.
+    ///
+    /// # Errors
+    /// [`BadCase`] says where it is not one.
+    pub fn read(ron: &str) -> Result<ReplaySetting, BadCase> {
+        let setting: ReplaySetting = ron::from_str(ron).map_err(|error| BadCase(format!("setting: {error}")))?;
+        if !setting.page.is_power_of_two() {
+            return Err(BadCase(format!("setting: a page of {} bytes; it must be a power of two", setting.page)));
+        }
+        Ok(setting)
+    }
+
+    /// The address space just before the first call. `maps` lists further mappings, as `/proc/PID/maps` does.
+    pub(super) fn space(&self, counts: Counts, maps: Option<&str>) -> Result<AddressSpace, BadCase> {
+        let mut space = AddressSpace::new(SpaceSettings {
+            page_bytes: self.page,
+            cpus: self.cpus,
+            start_brk: Address(self.start_break),
+            mmap_base: Address(self.mmap_base),
+            ..SpaceSettings::linux(self.page)
+        });
+        for &(start, end) in &self.taken {
+            take(&mut space, start, end)?;
+        }
+        for line in maps.unwrap_or_default().lines() {
+            if let Some((start, end)) = mapping(line)? {
+                take(&mut space, start, end)?;
+            }
+        }
+        for (table, number) in self.tables.iter().zip(1..) {
+            map_table(&mut space, table, counts, number)?;
+        }
+        Ok(space)
+    }
+}
+
+fn take(space: &mut AddressSpace, start: u64, end: u64) -> Result<(), BadCase> {
+    let bytes =
+        end.checked_sub(start).ok_or_else(|| BadCase(format!("mapping {start:#x}-{end:#x} ends before it starts")))?;
+    let options = MapOptions::anonymous(bytes).at(MapAt::FixedIfFree(Address(start)));
+    space.map(&options).map_err(|error| BadCase(format!("mapping {start:#x}-{end:#x}: {error}")))?;
+    Ok(())
+}
+
+/// The range of a line of `/proc/PID/maps`; none for the heap, which the replay makes itself, and for pages of the kernel.
+fn mapping(line: &str) -> Result<Option<(u64, u64)>, BadCase> {
+    let bad = || BadCase(format!("not a line of mappings: {line}"));
+    let range = line.split_whitespace().next().ok_or_else(bad)?;
+    let (start, end) = range.split_once('-').ok_or_else(bad)?;
+    let address = |digits| u64::from_str_radix(digits, 16).map_err(|_| bad());
+    let (start, end) = (address(start)?, address(end)?);
+    let is_of_user = end <= 1 << 47;
+    Ok((is_of_user && !line.ends_with("[heap]")).then_some((start, end)))
+}
+
+fn map_table(space: &mut AddressSpace, table: &Table, counts: Counts, number: u32) -> Result<(), BadCase> {
+    let entries = match table.each {
+        Each::Call => counts.calls,
+        Each::Id => counts.ids,
+        Each::Block => counts.blocks,
+        Each::Row => counts.rows,
+    };
+    let backing = if table.is_file { Backing::File(number) } else { Backing::Anonymous };
+    let options = MapOptions { backing, ..MapOptions::anonymous((entries * table.bytes).max(1)) };
+    let pages = space.map(&options).map_err(|error| BadCase(format!("table {number} of the replayer: {error}")))?;
+    let start = space.address_of(pages.start);
+    space.touch(start, options.bytes);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_settings_that_come_with_the_program_are_read() {
+        assert_eq!(ReplaySetting::one_thread().tables.len(), 5);
+        assert_eq!(ReplaySetting::threads().places, Places::Absolute);
+    }
+
+    #[test]
+    fn an_unknown_field_is_named() {
+        let error = ReplaySetting::read("(about: \"\", cores: 2)").unwrap_err().to_string();
+        assert!(error.contains("cores"), "{error}");
+    }
+
+    #[test]
+    fn mappings_of_the_heap_and_of_the_kernel_are_passed_over() {
+        assert_eq!(
+            mapping("7ffff7fc0000-7ffff7fc2000 rw-p 00000000 00:00 0 "),
+            Ok(Some((0x7fff_f7fc_0000, 0x7fff_f7fc_2000)))
+        );
+        assert_eq!(mapping("555555559000-55555557a000 rw-p 00000000 00:00 0    [heap]"), Ok(None));
+        assert_eq!(mapping("ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]"), Ok(None));
+        assert!(mapping("heap").is_err());
+    }
+}
