@@ -342,32 +342,32 @@ impl<'a> Player<'a> {
 
     fn compare(&self, at: Option<u64>, place: usize, expected: &Expected) -> Result<(), Part> {
         let memory = self.memory.as_ref();
-        equal("at", placed(expected.at[place]), placed(at))?;
-        equal("free", expected.free[place], memory.free_frames())?;
-        equal("largest", expected.largest[place], longest_free_run(memory))?;
-        equal("holes", expected.holes[place], memory.holes())?;
+        equal("at", &placed(expected.at[place]), &placed(at))?;
+        equal("free", &expected.free[place], &memory.free_frames())?;
+        equal("largest", &expected.largest[place], &longest_free_run(memory))?;
+        equal("holes", &expected.holes[place], &memory.holes())?;
         if let Some(largest_block) = &expected.largest_block {
-            equal("largest_block", largest_block[place], memory.largest_request())?;
+            equal("largest_block", &largest_block[place], &memory.largest_request())?;
         }
         if let Some(waste) = &expected.waste {
-            equal("waste", waste[place], self.waste)?;
+            equal("waste", &waste[place], &self.waste)?;
         }
         match &expected.map {
-            Some(map) => equal("map", map[place].as_str(), self.map().as_str()),
+            Some(map) => equal("map", &map[place], &self.map()),
             None => Ok(()),
         }
     }
 
     fn compare_end(&self, expected: &Expected) -> Result<(), Part> {
         if let Some(map) = &expected.final_map {
-            equal("final_map", map.as_str(), self.map().as_str())?;
+            equal("final_map", map, &self.map())?;
         }
-        equal("failed", expected.failed, self.failed)?;
+        equal("failed", &expected.failed, &self.failed)?;
         let share = external_fragmentation(longest_free_run(self.memory.as_ref()), self.memory.free_frames());
         if is_rounded_to_nine_digits(share, expected.ext_final) {
             return Ok(());
         }
-        equal("ext_final", format!("{:.9}", expected.ext_final), format!("{share:.9}"))
+        equal("ext_final", &format!("{:.9}", expected.ext_final), &format!("{share:.9}"))
     }
 
     /// The frame map, run by run.
@@ -394,12 +394,12 @@ impl<'a> Player<'a> {
 
 fn same_fingerprints(times: &[u64], expected: &[u64], taken: &BTreeMap<u64, u64>) -> Differs {
     times.iter().zip(expected).find_map(|(op, expected)| {
-        let part = equal("map_fnv1a64", format!("{expected:016x}"), format!("{:016x}", taken[op])).err()?;
+        let part = equal("map_fnv1a64", &format!("{expected:016x}"), &format!("{:016x}", taken[op])).err()?;
         Some((*op, part))
     })
 }
 
-fn equal<T: PartialEq + ToString>(field: &'static str, expected: T, found: T) -> Result<(), Part> {
+fn equal<T: PartialEq + ToString + ?Sized>(field: &'static str, expected: &T, found: &T) -> Result<(), Part> {
     if expected == found {
         return Ok(());
     }
