@@ -331,6 +331,12 @@ impl AddressSpace {
         self.tables.first_missing(pages)
     }
 
+    /// The first of `pages` that is lazily freed.
+    #[must_use]
+    pub fn first_lazy(&self, pages: PageRange) -> Option<u64> {
+        self.tables.first_lazy(pages)
+    }
+
     /// Whether every page of `pages` is present and wanted: a write to them is no business of the kernel.
     #[inline]
     pub fn all_ready(&mut self, pages: PageRange) -> bool {
@@ -342,11 +348,11 @@ impl AddressSpace {
         self.tables.unset_lazy(pages);
     }
 
-    /// Prepares a write to `page`, which is not present: makes a stack longer, gives the area its group.
+    /// Prepares a write to `page`, which is not present: makes a stack longer, gives the area its group. Returns the area.
     ///
     /// # Errors
     /// [`BadWrite`] where nothing writable is.
-    pub fn prepare_write(&mut self, page: u64) -> Result<(), BadWrite> {
+    pub fn prepare_write(&mut self, page: u64) -> Result<Area, BadWrite> {
         self.table_changes.clear();
         let mut place = self.areas.find(page);
         let mut area = *self.areas.get(place).ok_or(BadWrite(self.address_of(page)))?;
@@ -361,7 +367,7 @@ impl AddressSpace {
             area.group = self.group_for(&area);
             self.areas.replace(place, area);
         }
-        Ok(())
+        Ok(area)
     }
 
     /// The group that the first write to `area` gets: a neighbour's if only the rights differ, else a new one.

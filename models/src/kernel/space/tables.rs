@@ -209,8 +209,18 @@ impl Tables {
         None
     }
 
-    /// The first present page of `pages`. Passes over absent tables at once.
+    /// The first present page of `pages`.
     pub(crate) fn first_present(&self, pages: PageRange) -> Option<u64> {
+        self.first_marked(pages, |leaf| &leaf.present)
+    }
+
+    /// The first page of `pages` that is given up.
+    pub(crate) fn first_lazy(&self, pages: PageRange) -> Option<u64> {
+        self.first_marked(pages, |leaf| &leaf.lazy)
+    }
+
+    /// Passes over absent tables at once.
+    fn first_marked(&self, pages: PageRange, marks: impl Fn(&Leaf) -> &[u64; 8]) -> Option<u64> {
         let mut page = pages.start;
         while page < pages.end {
             let table = page / TABLE_ENTRIES;
@@ -220,7 +230,7 @@ impl Tables {
                 continue;
             };
             let (word, mask, next) = word_of(page, pages.end);
-            let found = leaf.present[word] & mask;
+            let found = marks(leaf)[word] & mask;
             if found != 0 {
                 return Some(page / 64 * 64 + u64::from(found.trailing_zeros()));
             }
