@@ -79,3 +79,73 @@ impl Fit for BestFit {
         self.memory.holes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::super::{FrameNumber, FrameRun};
+    use super::*;
+
+    fn best_fit(picture: &str) -> BestFit {
+        laid_out(picture, &FitOptions::default())
+    }
+
+    #[test]
+    fn takes_the_shortest_run_that_fits() {
+        let mut memory = best_fit("#.....#..#...#....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(10, 3));
+        assert_snapshot!(draw(&memory), @"#.....#..#####....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(14, 3));
+        assert_snapshot!(draw(&memory), @"#.....#..########.");
+    }
+
+    #[test]
+    fn takes_the_lowest_of_equal_runs() {
+        let mut memory = best_fit("#.....#...#.#...#");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(7, 2));
+        assert_snapshot!(draw(&memory), @"#.....###.#.#...#");
+    }
+
+    #[test]
+    fn from_the_high_end_it_takes_the_highest_of_equal_runs_from_its_top() {
+        let options = FitOptions { place: Place::High, ..FitOptions::default() };
+        let mut memory: BestFit = laid_out("#.....#...#.#...#", &options);
+        assert_eq!(take(&mut memory, 2), FrameRun::new(14, 2));
+        assert_snapshot!(draw(&memory), @"#.....#...#.#.###");
+        assert_snapshot!(why(&memory, 2), @"2 of 2: 7..9 1..5; the shortest run that fits; on a tie the highest; 8..9");
+    }
+
+    #[test]
+    fn a_short_run_that_cannot_be_aligned_in_is_passed_over() {
+        let mut memory = best_fit("#..#.......#...#");
+        let placed = memory.allocate(&FrameRequest::frames(2).aligned(4));
+        assert_eq!(placed, Ok(FrameRun::new(12, 2)));
+        assert_snapshot!(draw(&memory), @"#..#.......###.#");
+    }
+
+    #[test]
+    fn runs_above_the_limit_are_passed_over() {
+        let mut memory = best_fit("....#..#..#..#..");
+        let below = |frame| FrameRequest { below: Some(FrameNumber(frame)), ..FrameRequest::frames(2) };
+        assert_eq!(memory.allocate(&below(5)), Ok(FrameRun::new(0, 2)));
+        assert_eq!(memory.allocate(&below(12)), Ok(FrameRun::new(2, 2)));
+        assert_snapshot!(draw(&memory), @"#####..#..#..#..");
+        assert!(memory.allocate(&below(6)).is_err());
+    }
+
+    #[test]
+    fn refuses_what_no_run_holds() {
+        let mut memory = best_fit("#.....#...#.#...#");
+        assert_snapshot!(refusal(&mut memory, 6), @"no run of 6 frames: 12 are free, the longest free run has 5");
+        assert_snapshot!(refusal(&mut memory, 13), @"no run of 13 frames: only 12 are free");
+        assert_eq!(memory.last_search(), 4);
+    }
+
+    #[test]
+    fn explains_the_runs_by_length() {
+        let memory = best_fit("#.....#...#.#...#");
+        assert_snapshot!(why(&memory, 2), @"3 of 3: 7..9 13..15 1..5; the shortest run that fits; on a tie the lowest; 7..8");
+    }
+}

@@ -84,3 +84,158 @@ impl Fit for FirstFit {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::fit::Coalescing;
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::super::{FrameNumber, FrameRun, FreeError};
+    use super::*;
+
+    fn first_fit(picture: &str) -> FirstFit {
+        laid_out(picture, &FitOptions::default())
+    }
+
+    fn joining(coalescing: Coalescing, picture: &str) -> FirstFit {
+        laid_out(picture, &FitOptions { coalescing, ..FitOptions::default() })
+    }
+
+    #[test]
+    fn takes_the_lowest_run_that_fits_from_its_low_end() {
+        let mut memory = first_fit("#..##....#.......#");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(5, 3));
+        assert_snapshot!(draw(&memory), @"#..#####.#.......#");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(1, 2));
+        assert_snapshot!(draw(&memory), @"########.#.......#");
+    }
+
+    #[test]
+    fn refuses_four_frames_when_the_four_free_ones_are_scattered() {
+        let mut memory = first_fit(".##.##.##.######");
+        assert_snapshot!(refusal(&mut memory, 4), @"no run of 4 frames: 4 are free, the longest free run has 1");
+        assert_snapshot!(draw(&memory), @".##.##.##.######");
+    }
+
+    #[test]
+    fn refuses_more_than_is_free_as_a_shortage() {
+        let mut memory = first_fit(".##.##.##.######");
+        assert_snapshot!(refusal(&mut memory, 5), @"no run of 5 frames: only 4 are free");
+        assert_snapshot!(refusal(&mut memory, u64::MAX), @"no run of 18446744073709551615 frames: only 4 are free");
+    }
+
+    #[test]
+    fn a_freed_run_joins_both_its_neighbours() {
+        let mut memory = first_fit("#..AAA...#");
+        memory.free(FrameRun::new(3, 3)).expect("A is live");
+        assert_snapshot!(draw(&memory), @"#........#");
+        assert_eq!(memory.holes(), 1);
+    }
+
+    #[test]
+    fn without_joining_a_run_of_ten_free_frames_cannot_serve_eight() {
+        let mut memory = joining(Coalescing::Off, "##....AAA...##");
+        memory.free(FrameRun::new(6, 3)).expect("A is live");
+        assert_snapshot!(draw(&memory), @"##....,,,...##");
+        assert_snapshot!(refusal(&mut memory, 8), @"no run of 8 frames: 10 are free, the longest free run has 4");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(2, 2));
+        assert_snapshot!(draw(&memory), @"####..,,,...##");
+    }
+
+    #[test]
+    fn deferred_joining_waits_for_a_request_that_would_fail() {
+        let mut memory = joining(Coalescing::Deferred, "##....AAA...#..BB#");
+        memory.free(FrameRun::new(6, 3)).expect("A is live");
+        memory.free(FrameRun::new(15, 2)).expect("B is live");
+        assert_eq!(take(&mut memory, 1), FrameRun::new(2, 1));
+        assert_snapshot!(draw(&memory), @"###...,,,...#..,,#");
+        assert_snapshot!(why(&memory, 8), @"1 of 1: 3..11; the lowest run that fits; 3..10");
+        assert_snapshot!(draw(&memory), @"###...,,,...#..,,#");
+        assert_eq!(take(&mut memory, 8), FrameRun::new(3, 8));
+        assert_snapshot!(draw(&memory), @"###########.#....#");
+    }
+
+    #[test]
+    fn a_shortage_joins_nothing() {
+        let mut memory = joining(Coalescing::Deferred, "##....AAA...#");
+        memory.free(FrameRun::new(6, 3)).expect("A is live");
+        assert_snapshot!(refusal(&mut memory, 11), @"no run of 11 frames: only 10 are free");
+        assert_snapshot!(draw(&memory), @"##....,,,...#");
+    }
+
+    #[test]
+    fn from_the_high_end_the_highest_run_is_used_from_its_top() {
+        let options = FitOptions { place: Place::High, ..FitOptions::default() };
+        let mut memory: FirstFit = laid_out("#....#.......#..#", &options);
+        assert_eq!(take(&mut memory, 3), FrameRun::new(10, 3));
+        assert_snapshot!(draw(&memory), @"#....#....####..#");
+        assert_eq!(memory.last_search(), 2);
+        assert_snapshot!(why(&memory, 4), @"2 of 2: 6..9 1..4; the highest run that fits; 6..9");
+    }
+
+    #[test]
+    fn an_aligned_block_leaves_what_lies_below_it_free() {
+        let mut memory = first_fit("#....#..........");
+        let placed = memory.allocate(&FrameRequest::frames(4).aligned(4));
+        assert_eq!(placed, Ok(FrameRun::new(8, 4)));
+        assert_snapshot!(draw(&memory), @"#....#..####....");
+        let refused = memory.allocate(&FrameRequest::frames(4).aligned(16)).unwrap_err();
+        assert_snapshot!(refused, @"no run of 4 frames: 10 are free, the longest free run has 4");
+    }
+
+    #[test]
+    fn a_block_ends_below_the_limit() {
+        let mut memory = first_fit("##..###....#...");
+        let below = |frame| FrameRequest { below: Some(FrameNumber(frame)), ..FrameRequest::frames(3) };
+        assert!(memory.allocate(&below(9)).is_err());
+        assert_eq!(memory.allocate(&below(10)), Ok(FrameRun::new(7, 3)));
+        assert_snapshot!(draw(&memory), @"##..######.#...");
+    }
+
+    #[test]
+    fn counts_the_runs_a_list_would_be_searched_for() {
+        let mut memory = first_fit(".#.#.#..#.#...");
+        take(&mut memory, 2);
+        assert_eq!(memory.last_search(), 4);
+        take(&mut memory, 1);
+        assert_eq!(memory.last_search(), 1);
+        refusal(&mut memory, 4);
+        assert_eq!(memory.last_search(), memory.holes());
+    }
+
+    #[test]
+    fn explains_the_runs_it_would_try_in_order() {
+        let memory = first_fit("#..##....#.......#..#");
+        assert_snapshot!(why(&memory, 2), @"4 of 4: 1..2 5..8 10..16 18..19; the lowest run that fits; 1..2");
+        assert_snapshot!(why(&memory, 8), @"0 of 0: ; the lowest run that fits; no run of 8 frames: 15 are free, the longest free run has 7");
+        assert_snapshot!(why(&memory, 0), @"0 of 0: ; the lowest run that fits; a request must ask for at least 1 frame, at an alignment of at least 1");
+    }
+
+    #[test]
+    fn takes_back_nothing_but_whole_live_runs() {
+        let mut memory = first_fit("##AAAA..");
+        let live = FrameRun::new(2, 4);
+        for part in [FrameRun::new(2, 3), FrameRun::new(3, 3), FrameRun::new(2, 5), FrameRun::new(2, 0)] {
+            assert_eq!(memory.free(part), Err(FreeError::NotWhole { given: part, live }));
+        }
+        for other in [FrameRun::new(6, 2), FrameRun::new(8, 1), FrameRun::new(u64::MAX, u64::MAX)] {
+            assert_eq!(memory.free(other), Err(FreeError::NotLive(other)));
+        }
+        assert_snapshot!(draw(&memory), @"######..");
+        assert_eq!(memory.free(live), Ok(()));
+        assert_eq!(memory.free(live), Err(FreeError::NotLive(live)));
+        assert_snapshot!(draw(&memory), @"##......");
+    }
+
+    #[test]
+    fn a_memory_has_frames_and_fewer_than_two_to_the_32() {
+        let build = |frames| {
+            let setting = FrameSetting { frames, coins: crate::Coins::from_key([0; 32]) };
+            FirstFit::build(setting, &FitOptions::default()).map(|memory| memory.largest_request())
+        };
+        assert_eq!(build(1), Ok(1));
+        assert_snapshot!(build(0).unwrap_err(), @"`memory` is 0 frames; a fit policy works on 1 to 4294967295 frames");
+        assert_snapshot!(build(1 << 32).unwrap_err(), @"`memory` is 4294967296 frames; a fit policy works on 1 to 4294967295 frames");
+    }
+}

@@ -287,3 +287,76 @@ fn place(frames: FrameRun, request: &FrameRequest) -> Option<FrameRun> {
 fn narrow(frame: FrameNumber) -> u32 {
     u32::try_from(frame.0).expect("a memory has at most 2^32 frames")
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::*;
+
+    /// Free frames are freed in address order: the highest is on top.
+    fn free_stack(picture: &str) -> FreeStack {
+        laid_out(picture, &FreeStackOptions::default())
+    }
+
+    #[test]
+    fn at_first_the_lowest_frame_is_on_top() {
+        let mut memory = free_stack("##......");
+        let mut fresh = FreeStack::build(
+            FrameSetting { frames: 4, coins: crate::Coins::from_key([0; 32]) },
+            &FreeStackOptions::default(),
+        )
+        .expect("the options are good");
+        assert_eq!([take(&mut fresh, 1), take(&mut fresh, 1)], [FrameRun::new(0, 1), FrameRun::new(1, 1)]);
+        assert_snapshot!(draw(&fresh), @"##..");
+        assert_eq!(take(&mut memory, 1), FrameRun::new(7, 1));
+    }
+
+    #[test]
+    fn the_frame_freed_last_comes_first() {
+        let mut memory = free_stack("########");
+        for frame in [2, 6, 4] {
+            memory.free(FrameRun::new(frame, 1)).expect("it is live");
+        }
+        assert_snapshot!(draw(&memory), @"##.#.#.#");
+        assert_snapshot!(why(&memory, 1), @"3 of 3: 4 6 2; the frame freed last; 4");
+        assert_eq!(take(&mut memory, 1), FrameRun::new(4, 1));
+        assert_eq!(take(&mut memory, 1), FrameRun::new(6, 1));
+        assert_snapshot!(draw(&memory), @"##.#####");
+    }
+
+    #[test]
+    fn refuses_two_frames_even_if_all_are_free() {
+        let mut memory = free_stack("........");
+        assert_snapshot!(refusal(&mut memory, 2), @"2 frames asked at once; this policy hands out at most 1");
+        assert_eq!(memory.largest_request(), 1);
+    }
+
+    #[test]
+    fn refuses_one_frame_when_none_is_free() {
+        let mut memory = free_stack("####");
+        assert_snapshot!(refusal(&mut memory, 1), @"no run of 1 frames: only 0 are free");
+    }
+
+    #[test]
+    fn an_aligned_request_takes_the_topmost_frame_that_will_do() {
+        let mut memory = free_stack("##......");
+        assert_eq!(memory.allocate(&FrameRequest::frames(1).aligned(4)), Ok(FrameRun::new(4, 1)));
+        assert_eq!(memory.last_search(), 4);
+        assert_snapshot!(draw(&memory), @"##..#...");
+        assert_eq!(take(&mut memory, 1), FrameRun::new(7, 1));
+        assert!(memory.allocate(&FrameRequest::frames(1).aligned(4)).is_err());
+    }
+
+    #[test]
+    fn takes_back_nothing_but_live_frames() {
+        let mut memory = free_stack("##..");
+        let two = FrameRun::new(0, 2);
+        assert_eq!(memory.free(two), Err(FreeError::NotWhole { given: two, live: FrameRun::new(0, 1) }));
+        for other in [FrameRun::new(2, 1), FrameRun::new(4, 1), FrameRun::new(u64::MAX, 1)] {
+            assert_eq!(memory.free(other), Err(FreeError::NotLive(other)));
+        }
+        assert_snapshot!(draw(&memory), @"##..");
+    }
+}

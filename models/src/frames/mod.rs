@@ -15,6 +15,8 @@ pub mod next_fit;
 pub mod next_hole;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod pictures;
 pub mod random_fit;
 mod run;
 pub mod worst_fit;

@@ -99,3 +99,76 @@ impl NextFit {
         self.memory.hole_at(self.rover).filter(|hole| hole.start < self.rover)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::*;
+
+    /// After laying out the rover is at the end of memory: the first search starts from the bottom.
+    fn next_fit(picture: &str) -> NextFit {
+        laid_out(picture, &JoinOptions::default())
+    }
+
+    #[test]
+    fn goes_on_from_the_end_of_the_last_block() {
+        let mut memory = next_fit("....#....#....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(0, 3));
+        assert_eq!(take(&mut memory, 3), FrameRun::new(5, 3));
+        assert_eq!(take(&mut memory, 1), FrameRun::new(8, 1));
+        assert_snapshot!(draw(&memory), @"###.######....");
+    }
+
+    #[test]
+    fn a_run_that_grew_around_the_rover_is_used_from_the_rover_up() {
+        let mut memory = next_fit("#.........#");
+        let below_rover = take(&mut memory, 3);
+        memory.free(below_rover).expect("it is live");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(4, 2));
+        assert_snapshot!(draw(&memory), @"#...##....#");
+    }
+
+    #[test]
+    fn the_whole_run_around_the_rover_is_tried_last() {
+        let mut memory = next_fit("..#......#...");
+        let below_rover = {
+            take(&mut memory, 2);
+            take(&mut memory, 4)
+        };
+        memory.free(below_rover).expect("it is live");
+        assert_eq!(take(&mut memory, 5), FrameRun::new(3, 5));
+        assert_snapshot!(draw(&memory), @"########.#...");
+        // The part above the rover, the run at the end, and the run from its start.
+        assert_eq!(memory.last_search(), 3);
+    }
+
+    #[test]
+    fn comes_round_to_the_bottom() {
+        let mut memory = next_fit("...#...#..");
+        take(&mut memory, 3);
+        take(&mut memory, 2);
+        take(&mut memory, 2);
+        memory.free(FrameRun::new(0, 3)).expect("it is live");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(0, 2));
+        assert_snapshot!(draw(&memory), @"##.###.###");
+    }
+
+    #[test]
+    fn a_refusal_leaves_the_rover() {
+        let mut memory = next_fit("..#..#..");
+        take(&mut memory, 2);
+        assert_snapshot!(refusal(&mut memory, 3), @"no run of 3 frames: 4 are free, the longest free run has 2");
+        assert_eq!(memory.last_search(), 2);
+        assert_eq!(take(&mut memory, 2), FrameRun::new(3, 2));
+    }
+
+    #[test]
+    fn explains_the_runs_from_the_rover_on() {
+        let mut memory = next_fit("...#...#...");
+        take(&mut memory, 1);
+        assert_snapshot!(why(&memory, 2), @"3 of 3: 1..2 4..6 8..10; the next run that fits, on from the end of the block placed last, once round; 1..2");
+        assert_snapshot!(why(&memory, 3), @"2 of 2: 4..6 8..10; the next run that fits, on from the end of the block placed last, once round; 4..6");
+    }
+}

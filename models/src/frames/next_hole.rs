@@ -92,3 +92,63 @@ impl NextHole {
         self.memory.hole_at(self.rover).map_or(self.rover, |hole| hole.start)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::*;
+
+    /// After laying out the rover is at the end of memory: the first search starts from the bottom.
+    fn next_hole(picture: &str) -> NextHole {
+        laid_out(picture, &JoinOptions::default())
+    }
+
+    #[test]
+    fn goes_on_with_the_hole_that_follows_the_last_block() {
+        let mut memory = next_hole("....#....#....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(0, 3));
+        assert_eq!(take(&mut memory, 3), FrameRun::new(5, 3));
+        assert_eq!(take(&mut memory, 1), FrameRun::new(8, 1));
+        assert_snapshot!(draw(&memory), @"###.######....");
+    }
+
+    #[test]
+    fn a_hole_that_grew_around_the_rover_is_used_from_its_start() {
+        let mut memory = next_hole("#.........#");
+        let below_rover = take(&mut memory, 3);
+        memory.free(below_rover).expect("it is live");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(1, 2));
+        assert_snapshot!(draw(&memory), @"###.......#");
+    }
+
+    #[test]
+    fn comes_round_to_the_bottom() {
+        let mut memory = next_hole("...#...#..");
+        take(&mut memory, 3);
+        take(&mut memory, 2);
+        take(&mut memory, 2);
+        memory.free(FrameRun::new(0, 3)).expect("it is live");
+        assert_eq!(take(&mut memory, 2), FrameRun::new(0, 2));
+        assert_snapshot!(draw(&memory), @"##.###.###");
+        assert_eq!(memory.last_search(), 1);
+    }
+
+    #[test]
+    fn a_refusal_leaves_the_rover() {
+        let mut memory = next_hole("..#..#..");
+        take(&mut memory, 2);
+        assert_snapshot!(refusal(&mut memory, 3), @"no run of 3 frames: 4 are free, the longest free run has 2");
+        assert_eq!(memory.last_search(), 2);
+        assert_eq!(take(&mut memory, 2), FrameRun::new(3, 2));
+    }
+
+    #[test]
+    fn explains_the_holes_from_the_rover_on() {
+        let mut memory = next_hole("...#...#...");
+        take(&mut memory, 1);
+        assert_snapshot!(why(&memory, 2), @"3 of 3: 1..2 4..6 8..10; the next run that fits, on from the run where the last block ended, once round; 1..2");
+        assert_snapshot!(why(&memory, 3), @"2 of 2: 4..6 8..10; the next run that fits, on from the run where the last block ended, once round; 4..6");
+    }
+}

@@ -98,3 +98,63 @@ fn scaled(drawn: u64, count: u64) -> u64 {
     let scaled = (u128::from(drawn) * u128::from(count)) >> 64;
     u64::try_from(scaled).expect("the high half of a product of 64 bits")
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::*;
+
+    fn random_fit(picture: &str) -> RandomFit {
+        laid_out(picture, &JoinOptions::default())
+    }
+
+    /// How often each frame is the first of the block that `request` gets, in a thousand tries for each that ever is.
+    fn first_frames(picture: &str, request: &FrameRequest, tries: u32) -> Vec<u32> {
+        let mut memory = random_fit(picture);
+        let mut counts = vec![0; picture.len()];
+        for _ in 0..tries {
+            let run = memory.allocate(request).expect("three runs hold it");
+            counts[crate::index(run.start.0)] += 1;
+            memory.free(run).expect("it is live");
+        }
+        counts
+    }
+
+    #[test]
+    fn each_run_that_fits_is_as_likely_as_the_others() {
+        let counts = first_frames("#.#..#....#..#......", &FrameRequest::frames(2), 4_000);
+        let hit: Vec<usize> = (0..20).filter(|frame| counts[*frame] > 0).collect();
+        assert_eq!(hit, [3, 6, 11, 14], "{counts:?}");
+        // Each count is binomial with mean 1,000 and standard deviation 27.
+        assert!(hit.iter().all(|frame| counts[*frame].abs_diff(1_000) < 110), "{counts:?}");
+    }
+
+    #[test]
+    fn each_run_that_holds_an_aligned_request_is_as_likely_as_the_others() {
+        let counts = first_frames("#.#..#....#..#......", &FrameRequest::frames(2).aligned(4), 2_000);
+        let hit: Vec<usize> = (0..20).filter(|frame| counts[*frame] > 0).collect();
+        assert_eq!(hit, [8, 16], "{counts:?}");
+        assert!(hit.iter().all(|frame| counts[*frame].abs_diff(1_000) < 90), "{counts:?}");
+    }
+
+    #[test]
+    fn explains_what_it_will_do_and_uses_no_coin_for_it() {
+        let mut memory = random_fit("#...#...#...#...");
+        for _ in 0..4 {
+            let told = memory.explain(&FrameRequest::frames(2)).chosen;
+            assert_eq!(memory.allocate(&FrameRequest::frames(2)), told);
+        }
+        assert_snapshot!(draw(&memory), @"###.###.###.###.");
+        assert_snapshot!(why(&memory, 1), @"4 of 4: 3 7 11 15; one of the runs that fit, each equally likely; 3");
+    }
+
+    #[test]
+    fn a_refusal_uses_no_coin() {
+        let (mut asked, mut quiet) = (random_fit("#..#..#..#..#.."), random_fit("#..#..#..#..#.."));
+        assert_snapshot!(refusal(&mut asked, 3), @"no run of 3 frames: 10 are free, the longest free run has 2");
+        assert_eq!(take(&mut asked, 1), take(&mut quiet, 1));
+        assert_eq!(take(&mut asked, 1), take(&mut quiet, 1));
+    }
+}

@@ -80,3 +80,60 @@ impl Fit for WorstFit {
         self.memory.holes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::super::FrameRun;
+    use super::super::pictures::{draw, laid_out, refusal, take, why};
+    use super::*;
+
+    fn worst_fit(picture: &str) -> WorstFit {
+        laid_out(picture, &FitOptions::default())
+    }
+
+    #[test]
+    fn takes_the_longest_run() {
+        let mut memory = worst_fit("#...#......#....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(5, 3));
+        assert_snapshot!(draw(&memory), @"#...####...#....");
+        assert_eq!(take(&mut memory, 3), FrameRun::new(12, 3));
+        assert_snapshot!(draw(&memory), @"#...####...####.");
+    }
+
+    #[test]
+    fn takes_the_lowest_of_equal_runs() {
+        let mut memory = worst_fit("#..#....#....#..");
+        assert_eq!(take(&mut memory, 1), FrameRun::new(4, 1));
+        assert_snapshot!(draw(&memory), @"#..##...#....#..");
+    }
+
+    #[test]
+    fn from_the_high_end_it_takes_the_highest_of_equal_runs_from_its_top() {
+        let options = FitOptions { place: Place::High, ..FitOptions::default() };
+        let mut memory: WorstFit = laid_out("#..#....#....#..", &options);
+        assert_eq!(take(&mut memory, 1), FrameRun::new(12, 1));
+        assert_snapshot!(draw(&memory), @"#..#....#...##..");
+    }
+
+    #[test]
+    fn the_longest_run_that_holds_an_aligned_request_is_used() {
+        let mut memory = worst_fit("#.....#....#..#.");
+        let placed = memory.allocate(&FrameRequest::frames(2).aligned(8));
+        assert_eq!(placed, Ok(FrameRun::new(8, 2)));
+        assert_snapshot!(draw(&memory), @"#.....#.##.#..#.");
+    }
+
+    #[test]
+    fn refuses_what_the_longest_run_does_not_hold() {
+        let mut memory = worst_fit("#..#....#....#..");
+        assert_snapshot!(refusal(&mut memory, 5), @"no run of 5 frames: 12 are free, the longest free run has 4");
+    }
+
+    #[test]
+    fn explains_the_runs_from_the_longest_down() {
+        let memory = worst_fit("#..#....#....#.#");
+        assert_snapshot!(why(&memory, 2), @"3 of 3: 4..7 9..12 1..2; the longest run; on a tie the lowest; 4..5");
+    }
+}

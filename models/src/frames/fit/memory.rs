@@ -292,3 +292,41 @@ impl<'de, I: HoleIndex> Deserialize<'de> for Memory<I> {
         Ok(Memory { searched: saved.searched, ..memory })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{ByAddress, ByLength, LengthOrder, Longest, Place};
+    use super::*;
+
+    const FRAMES: u64 = 1 << 16;
+
+    /// Bytes for 1000 frames when every second frame is free, the most runs there can be, each of one frame.
+    fn bytes_at_worst<I: HoleIndex>(coalescing: Coalescing, order: I::Order) -> u64 {
+        let mut memory = Memory::<I>::new(FRAMES, coalescing, order).expect("a good size");
+        for frame in 0..FRAMES {
+            memory.take(FrameRun::new(frame, FRAMES - frame), FrameRun::new(frame, 1));
+        }
+        for frame in (0..FRAMES).step_by(2) {
+            memory.give(FrameRun::new(frame, 1)).expect("it is live");
+        }
+        assert_eq!((memory.holes(), memory.check()), (FRAMES / 2, Ok(())));
+        memory.bytes() * 1000 / FRAMES
+    }
+
+    #[test]
+    fn takes_a_fraction_of_the_16_bytes_a_frame_it_may() {
+        let by_length = LengthOrder { longest: Longest::Last, place: Place::Low };
+        let bytes = [
+            bytes_at_worst::<ByAddress>(Coalescing::Immediate, ()),
+            bytes_at_worst::<ByAddress>(Coalescing::Deferred, ()),
+            bytes_at_worst::<ByLength>(Coalescing::Immediate, by_length),
+        ];
+        assert_eq!(bytes, [324, 451, 10_191], "thousandths of a byte for a frame");
+    }
+
+    #[test]
+    fn a_terabyte_of_one_run_takes_no_more_for_a_frame() {
+        let by_address = Memory::<ByAddress>::new(1 << 28, Coalescing::Immediate, ()).expect("a good size");
+        assert_eq!((by_address.bytes() * 1000) >> 28, 322, "thousandths of a byte for a frame");
+    }
+}

@@ -13,6 +13,13 @@
 //! touch. [`Coalescing::Deferred`] leaves the pieces until a request finds none that holds it although enough frames are
 //! free; then all pieces that touch are joined and the search runs once more (Wilson, Johnstone, Neely and Boles 1995,
 //! "Dynamic storage allocation: a survey and critical review", on deferred coalescing).
+//!
+//! # Memory
+//! Counted by [`Memory::bytes`], for each frame of the memory, whatever is free: 0.25 bytes say where runs start and which
+//! are free. First and next fit add 0.07 for their tree of maxima. Best, worst and random fit add 12 bytes for each
+//! free run, 22 at worst; with every second frame free, the most runs there can be, that is 10 bytes for a frame. A live
+//! run costs nothing of its own. Deferred joining adds a bit for a frame. A memory is all zeros at first, which the host
+//! provides on first touch: 2^28 frames (1 TiB) start in microseconds.
 
 mod by_address;
 mod by_length;

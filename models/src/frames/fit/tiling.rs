@@ -12,18 +12,10 @@ use crate::{Violation, ensure, index};
 #[derive(Clone, Debug)]
 pub struct Tiling {
     frames: u64,
-    /// One for every 64 frames.
-    words: Vec<Word>,
+    /// One for every 64 frames: bits of the frames that start a run, and among them of those that start a free run.
+    words: Vec<(u64, u64)>,
     /// The words in which a run starts.
     starting: BitTree,
-}
-
-/// The 64 frames of one word: which of them start a run.
-#[derive(Clone, Copy, Debug, Default)]
-struct Word {
-    starts: u64,
-    /// Those whose run is free: a part of `starts`.
-    free: u64,
 }
 
 /// A run, and whether it is free.
@@ -47,8 +39,7 @@ impl Tiling {
     pub fn of(runs: &[(u64, bool)]) -> Tiling {
         let frames = runs.iter().map(|(frames, _)| frames).sum();
         let words = u64::div_ceil(frames, 64);
-        let mut tiling =
-            Tiling { frames, words: vec![Word::default(); index(words)], starting: BitTree::filled(words, 0) };
+        let mut tiling = Tiling { frames, words: vec![(0, 0); index(words)], starting: BitTree::filled(words, 0) };
         let mut start = 0;
         for (frames, free) in runs {
             tiling.start_run(FrameNumber(start), *free);
@@ -66,7 +57,7 @@ impl Tiling {
     /// Bytes it occupies.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.words.len() * size_of::<Word>()) as u64 + self.starting.bytes()
+        (self.words.len() * size_of::<(u64, u64)>()) as u64 + self.starting.bytes()
     }
 
     /// The run that holds `frame`, which lies in memory.
@@ -114,7 +105,7 @@ impl Tiling {
     /// Free runs that start in word `word`, that is in frames `64 * word` to `64 * word + 63`, ascending: at most 64.
     #[inline]
     pub fn free_runs_in(&self, word: u64) -> impl Iterator<Item = FrameRun> {
-        let Word { starts, mut free } = self.words[index(word)];
+        let (starts, mut free) = self.words[index(word)];
         iter::from_fn(move || {
             let bit = (free != 0).then(|| free.trailing_zeros())?;
             free &= free - 1;
@@ -130,13 +121,13 @@ impl Tiling {
     /// How many free runs start in word `word`.
     #[must_use]
     pub fn count_free_in(&self, word: u64) -> u64 {
-        u64::from(self.words[index(word)].free.count_ones())
+        u64::from(self.words[index(word)].1.count_ones())
     }
 
     /// How many free runs start in the word of `frame`, below it.
     #[must_use]
     pub fn count_free_below_in_word(&self, frame: u64) -> u64 {
-        u64::from((self.words[index(frame / 64)].free & !from_bit(frame % 64)).count_ones())
+        u64::from((self.words[index(frame / 64)].1 & !from_bit(frame % 64)).count_ones())
     }
 
     /// Cuts the live run `taken` out of the free run `hole`.
@@ -154,40 +145,40 @@ impl Tiling {
 
     /// Makes the run that starts at `seam` a part of the one below it.
     pub fn join(&mut self, seam: FrameNumber) {
-        let word = &mut self.words[index(seam.0 / 64)];
+        let (starts, free) = &mut self.words[index(seam.0 / 64)];
         let others = !(1 << (seam.0 % 64));
-        word.starts &= others;
-        word.free &= others;
-        if word.starts == 0 {
+        *starts &= others;
+        *free &= others;
+        if *starts == 0 {
             self.starting.remove(seam.0 / 64);
         }
     }
 
     fn start_run(&mut self, start: FrameNumber, free: bool) {
-        let word = &mut self.words[index(start.0 / 64)];
-        let was_empty = word.starts == 0;
+        let (starts, free_starts) = &mut self.words[index(start.0 / 64)];
+        let was_empty = *starts == 0;
         let bit = 1 << (start.0 % 64);
-        word.starts |= bit;
-        word.free = if free { word.free | bit } else { word.free & !bit };
+        *starts |= bit;
+        *free_starts = if free { *free_starts | bit } else { *free_starts & !bit };
         if was_empty {
             self.starting.insert(start.0 / 64);
         }
     }
 
     fn is_free_start(&self, frame: u64) -> bool {
-        self.words.get(index(frame / 64)).is_some_and(|word| word.free >> (frame % 64) & 1 == 1)
+        self.words.get(index(frame / 64)).is_some_and(|(_, free)| free >> (frame % 64) & 1 == 1)
     }
 
     /// The first start above `start`, or the end of memory.
     #[inline]
     fn next_start(&self, start: u64) -> u64 {
         let (word, bit) = (start / 64, start % 64);
-        let later = self.words[index(word)].starts >> bit >> 1;
+        let later = self.words[index(word)].0 >> bit >> 1;
         if later != 0 {
             return start + 1 + u64::from(later.trailing_zeros());
         }
         match self.starting.first_from(word + 1) {
-            Some(word) => word * 64 + u64::from(self.words[index(word)].starts.trailing_zeros()),
+            Some(word) => word * 64 + u64::from(self.words[index(word)].0.trailing_zeros()),
             None => self.frames,
         }
     }
@@ -195,12 +186,12 @@ impl Tiling {
     #[inline]
     fn start_at_or_below(&self, frame: u64) -> u64 {
         let word = frame / 64;
-        let starts = self.words[index(word)].starts & up_to_bit(frame % 64);
+        let starts = self.words[index(word)].0 & up_to_bit(frame % 64);
         if starts != 0 {
             return word * 64 + u64::from(starts.ilog2());
         }
         let word = self.starting.last_below(word).expect("a run starts at frame 0");
-        word * 64 + u64::from(self.words[index(word)].starts.ilog2())
+        word * 64 + u64::from(self.words[index(word)].0.ilog2())
     }
 
     /// Full check.
@@ -210,15 +201,15 @@ impl Tiling {
     pub fn check(&self) -> Result<(), Violation> {
         let broken = self.starting.broken_level();
         ensure(broken.is_none(), || format!("words in which a run starts: level {broken:?} differs from its words"))?;
-        ensure(self.words[0].starts & 1 == 1, || "no run starts at frame 0".to_owned())?;
-        for (number, word) in (0_u64..).zip(&self.words) {
+        ensure(self.words[0].0 & 1 == 1, || "no run starts at frame 0".to_owned())?;
+        for (number, (starts, free)) in (0_u64..).zip(&self.words) {
             let starting = self.starting.contains(number);
-            ensure(word.free & !word.starts == 0, || format!("word {number}: a free run does not start"))?;
-            ensure(starting == (word.starts != 0), || format!("word {number}: listed as starting a run: {starting}"))?;
+            ensure(free & !starts == 0, || format!("word {number}: a free run does not start"))?;
+            ensure(starting == (*starts != 0), || format!("word {number}: listed as starting a run: {starting}"))?;
         }
-        let past_end = self.words.last().map_or(0, |word| match self.frames % 64 {
+        let past_end = self.words.last().map_or(0, |(starts, _)| match self.frames % 64 {
             0 => 0,
-            used => word.starts & from_bit(used),
+            used => starts & from_bit(used),
         });
         ensure(past_end == 0, || "a run starts past the end of memory".to_owned())
     }
