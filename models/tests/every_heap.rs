@@ -7,7 +7,7 @@ use framesim_models::{Coins, Violation};
 use proptest::prelude::*;
 
 /// Heaps that join all free neighbours: with nothing live, what they hold is free in pieces that do not touch.
-const COALESCING: &[&str] = &["free_list"];
+const COALESCING: &[&str] = &["free_list", "segregated_fit", "tlsf"];
 
 fn setting() -> HeapSetting {
     HeapSetting { coins: Coins::from_key([7; 32]) }

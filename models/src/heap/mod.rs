@@ -6,11 +6,20 @@
 //! **Invariant.** A call that the heap can serve from what it holds makes no system call.
 
 pub mod block_map;
+pub mod buddy_heap;
 pub mod bump;
 pub mod flat_memory;
 pub mod free_list;
 pub mod glibc;
 pub mod oracle;
+pub mod segregated_fit;
+pub mod slab;
+pub mod tagged;
+pub mod tiling;
+pub mod tlsf;
+
+#[cfg(test)]
+mod drawing;
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +35,14 @@ models! {
     free_list::FreeList,
     /// glibc 2.36 (ptmalloc2), address for address.
     glibc::Glibc,
+    /// A list of free pieces for each class of sizes.
+    segregated_fit::SegregatedFit,
+    /// Powers of two, halved to serve and joined with buddies.
+    buddy_heap::BuddyHeap,
+    /// Pages carved into objects of one size.
+    slab::Slab,
+    /// Two-level segregated fit, every call in constant time.
+    tlsf::Tlsf,
 }
 
 /// Heap allocators by name.

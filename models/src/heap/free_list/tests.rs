@@ -1,97 +1,30 @@
 use insta::assert_snapshot;
 
 use super::*;
-use crate::heap::flat_memory::FlatMemory;
+use crate::heap::drawing::Drawn;
 
 /// A heap of `bytes` bytes whose blocks have a header of one byte and sizes of any number of bytes.
-struct Drawn {
-    heap: FreeList,
-    memory: FlatMemory,
-    names: Vec<(char, Address)>,
+fn arena(bytes: u64, policy: Policy, order: Order) -> Drawn<FreeList> {
+    let options = FreeListOptions { policy, order, arena_bytes: Some(bytes), ..small() };
+    Drawn::new(&options, 1)
 }
 
-fn arena(bytes: u64, policy: Policy, order: Order) -> Drawn {
-    with(FreeListOptions {
-        policy,
-        order,
-        header_bytes: 1,
-        align_bytes: 1,
-        arena_bytes: Some(bytes),
-        ..Default::default()
-    })
+fn small() -> FreeListOptions {
+    FreeListOptions { header_bytes: 1, align_bytes: 1, ..FreeListOptions::default() }
 }
 
-fn with(options: FreeListOptions) -> Drawn {
-    let heap = build(&options).unwrap();
-    Drawn { heap, memory: FlatMemory::at(Address(0x1000)), names: Vec::new() }
-}
-
-fn build(options: &FreeListOptions) -> Result<FreeList, BadOptions> {
-    let setting = HeapSetting { coins: crate::Coins::from_key([0; 32]) };
-    FreeList::build(setting, options)
-}
-
-impl Drawn {
-    fn malloc(&mut self, name: char, bytes: u64) -> bool {
-        let answer = self.heap.malloc(ThreadId(0), bytes, &mut self.memory);
-        self.names.extend(answer.map(|at| (name, at)));
-        self.heap.check().unwrap();
-        answer.is_ok()
-    }
-
-    fn at(&self, name: char) -> Address {
-        self.names.iter().find(|(other, _)| *other == name).unwrap().1
-    }
-
-    fn free(&mut self, name: char) {
-        let at = self.at(name);
-        self.names.retain(|(other, _)| *other != name);
-        self.heap.free(ThreadId(0), at, &mut self.memory).unwrap();
-        self.heap.check().unwrap();
-    }
-
-    fn realloc(&mut self, name: char, bytes: u64) {
-        let at = self.at(name);
-        self.names.retain(|(other, _)| *other != name);
-        let at = self.heap.realloc(ThreadId(0), at, bytes, &mut self.memory).unwrap().unwrap();
-        self.names.push((name, at));
-        self.heap.check().unwrap();
-    }
-
-    /// `H` a header, a letter a byte of a block, `.` free; then the list in its order.
-    fn draw(&self) -> String {
-        let bytes = self.heap.end - self.heap.start;
-        let mut map = vec!['?'; index_of(bytes)];
-        let mut paint = |at: u64, bytes: u64, letter: char| {
-            let from = index_of(at - self.heap.start);
-            map[from..from + index_of(bytes)].fill(letter);
-        };
-        let mut list = Vec::new();
-        self.heap.for_each_free(&mut |at, bytes| {
-            paint(at.0, bytes, '.');
-            list.push(format!("{}+{bytes}", at.0 - self.heap.start));
-        });
-        for &(name, at) in &self.names {
-            paint(at.0, self.heap.usable_size(at).unwrap(), name);
-            paint(at.0 - 1, 1, 'H');
-        }
-        format!("{}  {}", map.into_iter().collect::<String>(), list.join(" "))
-    }
-}
-
-fn index_of(bytes: u64) -> usize {
-    crate::index(bytes)
+/// The heap, then its list.
+fn draw(drawn: &Drawn<FreeList>) -> String {
+    format!("{}  {}", drawn.draw(), drawn.free_pieces())
 }
 
 /// Blocks a, b and d freed among live ones: holes of 4, 3 and 6 bytes, freed in that order, and the end of the arena.
-fn holes(policy: Policy, order: Order) -> Drawn {
+fn holes(policy: Policy, order: Order) -> Drawn<FreeList> {
     let mut drawn = arena(24, policy, order);
     for (name, bytes) in [('a', 3), ('x', 1), ('b', 2), ('y', 1), ('d', 5), ('z', 1)] {
         drawn.malloc(name, bytes);
     }
-    for name in ['a', 'b', 'd'] {
-        drawn.free(name);
-    }
+    drawn.free("abd");
     drawn
 }
 
@@ -101,7 +34,7 @@ fn each_policy_takes_its_own_piece() {
     for policy in [Policy::First, Policy::Best, Policy::Worst, Policy::Next] {
         let mut drawn = holes(policy, Order::Address);
         drawn.malloc('m', 2);
-        seen.push(format!("{policy:?}: {}, {} looked at", drawn.draw(), drawn.heap.last_search()));
+        seen.push(format!("{policy:?}: {}, {} looked at", draw(&drawn), drawn.heap.last_search()));
     }
     assert_snapshot!(seen.join("\n"), @r"
     First: Hmm.Hx...Hy......Hz.....  3+1 6+3 11+6 19+5, 1 looked at
@@ -115,7 +48,7 @@ fn each_policy_takes_its_own_piece() {
 fn each_order_keeps_its_own_list() {
     let mut seen = Vec::new();
     for order in [Order::Address, Order::SizeUp, Order::SizeDown, Order::InsertFront, Order::InsertBack] {
-        seen.push(format!("{order:?}: {}", holes(Policy::First, order).draw()));
+        seen.push(format!("{order:?}: {}", draw(&holes(Policy::First, order))));
     }
     assert_snapshot!(seen.join("\n"), @r"
     Address: ....Hx...Hy......Hz.....  0+4 6+3 11+6 19+5
@@ -129,35 +62,25 @@ fn each_order_keeps_its_own_list() {
 #[test]
 fn a_block_freed_between_two_free_pieces_joins_both() {
     let mut drawn = holes(Policy::First, Order::Address);
-    drawn.free('x');
-    assert_snapshot!(drawn.draw(), @".........Hy......Hz.....  0+9 11+6 19+5");
+    drawn.free("x");
+    assert_snapshot!(draw(&drawn), @".........Hy......Hz.....  0+9 11+6 19+5");
 }
 
 #[test]
 fn pieces_that_touch_but_are_apart_in_the_list_stay_apart() {
     let mut drawn = holes(Policy::First, Order::InsertBack);
-    drawn.free('y');
-    assert_snapshot!(drawn.draw(), @"....Hx...........Hz.....  19+5 0+4 6+3 11+6 9+2");
+    drawn.free("y");
+    assert_snapshot!(draw(&drawn), @"....Hx...........Hz.....  19+5 0+4 6+3 11+6 9+2");
 }
 
 #[test]
 fn without_coalescing_scattered_bytes_cannot_serve() {
-    let options = FreeListOptions {
-        coalesce: false,
-        header_bytes: 1,
-        align_bytes: 1,
-        arena_bytes: Some(12),
-        ..Default::default()
-    };
-    let mut drawn = with(options);
-    for name in ['a', 'b', 'c', 'd'] {
-        drawn.malloc(name, 2);
-    }
-    for name in ['a', 'b', 'c', 'd'] {
-        drawn.free(name);
-    }
+    let options = FreeListOptions { coalesce: false, arena_bytes: Some(12), ..small() };
+    let mut drawn = Drawn::<FreeList>::new(&options, 1);
+    drawn.malloc_all("abcd", 2);
+    drawn.free("abcd");
     assert!(!drawn.malloc('m', 3));
-    assert_snapshot!(drawn.draw(), @"............  0+3 3+3 6+3 9+3");
+    assert_snapshot!(draw(&drawn), @"............  0+3 3+3 6+3 9+3");
 }
 
 #[test]
@@ -165,17 +88,15 @@ fn without_split_a_block_gets_the_whole_piece() {
     let mut drawn = holes(Policy::Best, Order::Address);
     drawn.heap.options.split = false;
     drawn.malloc('m', 4);
-    assert_snapshot!(drawn.draw(), @"....Hx...Hy......HzHmmmm  0+4 6+3 11+6");
+    assert_snapshot!(draw(&drawn), @"....Hx...Hy......HzHmmmm  0+4 6+3 11+6");
 }
 
 #[test]
 fn an_aligned_block_leaves_what_lies_below_and_above_it_free() {
     let mut drawn = arena(24, Policy::First, Order::Address);
     drawn.malloc('a', 3);
-    let at = drawn.heap.aligned_alloc(ThreadId(0), 8, 2, &mut drawn.memory).unwrap();
-    drawn.names.push(('m', at));
-    drawn.heap.check().unwrap();
-    assert_snapshot!(drawn.draw(), @"Haaa...Hmm..............  4+3 10+14");
+    drawn.aligned('m', 8, 2);
+    assert_snapshot!(draw(&drawn), @"Haaa...Hmm..............  4+3 10+14");
 }
 
 #[test]
@@ -184,9 +105,9 @@ fn realloc_gives_the_tail_back_and_moves_only_when_it_must() {
     drawn.malloc('a', 6);
     drawn.malloc('b', 2);
     drawn.realloc('a', 3);
-    let shrunk = drawn.draw();
+    let shrunk = draw(&drawn);
     drawn.realloc('a', 4);
-    assert_snapshot!(format!("{shrunk}\n{}", drawn.draw()), @r"
+    assert_snapshot!(format!("{shrunk}\n{}", draw(&drawn)), @r"
     Haaa...Hbb..............  4+3 10+14
     .......HbbHaaaa.........  0+7 15+9
     ");
@@ -195,18 +116,18 @@ fn realloc_gives_the_tail_back_and_moves_only_when_it_must() {
 #[test]
 fn refuses_what_no_piece_can_serve_and_nothing_moves() {
     let mut drawn = holes(Policy::First, Order::Address);
-    let before = drawn.draw();
+    let before = draw(&drawn);
     assert!(!drawn.malloc('m', 9));
-    assert_eq!(drawn.draw(), before);
+    assert_eq!(draw(&drawn), before);
     assert_eq!(drawn.heap.malloc(ThreadId(0), u64::MAX, &mut drawn.memory), Err(OutOfMemory));
     let inside = Address(drawn.at('x').0 + 1);
     assert_eq!(drawn.heap.free(ThreadId(0), inside, &mut drawn.memory), Err(HeapFreeError(inside)));
-    assert_eq!(drawn.draw(), before);
+    assert_eq!(draw(&drawn), before);
 }
 
 #[test]
 fn a_malloc_that_the_heap_can_serve_makes_no_system_call() {
-    let mut drawn = with(FreeListOptions::default());
+    let mut drawn = Drawn::<FreeList>::new(&FreeListOptions::default(), 16);
     for _ in 0..2048 {
         assert!(drawn.malloc('m', 16));
     }
@@ -217,14 +138,15 @@ fn a_malloc_that_the_heap_can_serve_makes_no_system_call() {
 
 #[test]
 fn trims_the_top_only_from_the_threshold_on() {
-    let mut drawn = with(FreeListOptions { trim_bytes: Some(128 * 1024), ..Default::default() });
+    let options = FreeListOptions { trim_bytes: Some(128 * 1024), ..FreeListOptions::default() };
+    let mut drawn = Drawn::<FreeList>::new(&options, 16);
     drawn.malloc('a', 100);
     drawn.malloc('b', 100_000);
     drawn.malloc('c', 50_000);
     let grown = drawn.heap.stats().held;
-    drawn.free('c');
+    drawn.free("c");
     assert_eq!(drawn.heap.stats().held, grown, "67,808 bytes are free at the top");
-    drawn.free('b');
+    drawn.free("b");
     assert_eq!(drawn.heap.stats().held, 4096);
     assert_eq!(drawn.memory.held_bytes(), 4096);
 }
@@ -235,14 +157,17 @@ fn a_next_fit_search_goes_on_from_the_last_piece_and_once_around() {
     let mut places = Vec::new();
     for name in ['p', 'q', 'r', 's'] {
         assert!(drawn.malloc(name, 2));
-        places.push(format!("{} after {}", drawn.at(name).0 - 0x1000, drawn.heap.last_search()));
+        places.push(format!("{} after {}", drawn.offset(name), drawn.heap.last_search()));
     }
     assert_snapshot!(places.join(", "), @"20 after 1, 1 after 2, 7 after 2, 12 after 1");
 }
 
 #[test]
 fn options_that_fit_nothing_are_refused() {
-    let refuse = |options: FreeListOptions| build(&options).unwrap_err();
+    let refuse = |options: FreeListOptions| {
+        let setting = HeapSetting { coins: crate::Coins::from_key([0; 32]) };
+        FreeList::build(setting, &options).unwrap_err()
+    };
     assert_snapshot!(refuse(FreeListOptions { align_bytes: 0, ..Default::default() }), @"`align_bytes` is 0; sizes are multiples of at least 1 byte");
     assert_snapshot!(refuse(FreeListOptions { arena_bytes: Some(0), ..Default::default() }), @"`arena_bytes` is 0; an arena has at least 1 byte");
     let both = FreeListOptions { arena_bytes: Some(64), trim_bytes: Some(64), ..Default::default() };
