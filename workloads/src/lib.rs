@@ -4,6 +4,8 @@
 //! - [`load`]: from the text of a workload to a checked one, or to what is wrong with it.
 //! - [`laws`]: laws of chance that a workload can name.
 //! - [`library`]: the files that come with framesim.
+//! - [`streams`]: random numbers by name.
+//! - [`trace`]: recorded heap calls.
 //! - [`requests`]: what a process asks for, one request after the other.
 
 pub mod laws;
@@ -11,3 +13,5 @@ pub mod library;
 pub mod load;
 pub mod requests;
 pub mod spec;
+pub mod streams;
+pub mod trace;

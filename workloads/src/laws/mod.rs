@@ -1,18 +1,65 @@
 //! Laws of chance that a workload can name: of sizes, times and counts.
+//!
+//! [`Law`] is what a workload says, [`Sampler`] draws from it, [`mean`](Law::mean) estimates what it will cost.
 
 mod catalog;
+mod mean;
+mod normal;
+mod sampler;
+
+#[cfg(test)]
+mod tests;
 
 use serde::{Deserialize, Serialize};
 
 pub use catalog::{CATALOG, Entry};
 
-use crate::spec::{Count, Positive, Weight};
+use crate::spec::{Bytes, Count, Positive, Time, Weight};
+
+pub use sampler::Sampler;
+
+/// What a law can be of.
+pub trait Quantity: Copy {
+    /// The least value of a law that names none.
+    const LEAST: u64;
+    /// The most.
+    const MOST: u64;
+    /// The value in the smallest unit.
+    fn get(self) -> u64;
+}
+
+impl Quantity for Bytes {
+    const LEAST: u64 = 1;
+    /// More than any address space: such a request is refused, not wrong.
+    const MOST: u64 = 1 << 48;
+    fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Quantity for Time {
+    const LEAST: u64 = 0;
+    /// 146 years.
+    const MOST: u64 = 1 << 62;
+    fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl Quantity for Count {
+    const LEAST: u64 = 0;
+    const MOST: u64 = 1 << 48;
+    fn get(self) -> u64 {
+        self.0
+    }
+}
 
 /// A law of a quantity `Q`: `Bytes`, `Time` or `Count`.
 ///
 /// Values are whole: a law of real numbers is rounded to the nearest one. Where a law has `min` and `max`, a value beyond
 /// them becomes the nearer of the two (it is clamped, not drawn again), so the mean moves; without them, the least is the
-/// unit's own (1 byte, 0 ns, 0) and the most 2^48.
+/// unit's own (1 byte, 0 ns, 0) and the
+/// most 2^48 bytes, 2^62 ns or 2^48.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Law<Q> {

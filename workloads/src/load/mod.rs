@@ -61,25 +61,40 @@ pub struct Loaded {
 /// # Errors
 /// Everything that is wrong with it: one error when it cannot be parsed, else all that the checks find.
 pub fn load(name: &str, text: &str, settings: &[Setting], known: Known<'_>) -> Result<Loaded, Diagnostics> {
-    let mut spliced = Spliced::of(name, text);
-    let fail = |spliced: Spliced, list| Err(Diagnostics { sources: spliced.sources, list });
-    if let Some(wrong) = unreadable(text) {
-        return fail(spliced, vec![wrong]);
-    }
-    for setting in settings {
-        if let Err(wrong) = spliced.set(&setting.path, &setting.value) {
-            return fail(spliced, vec![*wrong]);
+    let mut is_text = vec![false; settings.len()];
+    let (spliced, parsed) = loop {
+        let spliced = put_in(name, text, settings, &is_text)?;
+        match parse(&spliced, known) {
+            // `--set processes.web.program=worker`: the shell has eaten the quotes.
+            Err(Refused { setting_wants_text: Some(setting), .. }) if !is_text[setting] => is_text[setting] = true,
+            parsed => break (spliced, parsed),
         }
-    }
-    let workload = match parse(&spliced, known) {
+    };
+    let fail = |spliced: Spliced, list| Err(Diagnostics { sources: spliced.sources, list });
+    let workload = match parsed {
         Ok(workload) => workload,
-        Err(wrong) => return fail(spliced, vec![*wrong]),
+        Err(refused) => return fail(spliced, vec![*refused.diagnostic]),
     };
     let mut list = Vec::new();
     for problem in check::problems(&workload, known) {
         list.push(problem.at(&spliced));
     }
     if list.is_empty() { Ok(Loaded { workload, spliced }) } else { fail(spliced, list) }
+}
+
+/// The text with all settings in it; those that are texts without quotes get them.
+fn put_in(name: &str, text: &str, settings: &[Setting], is_text: &[bool]) -> Result<Spliced, Diagnostics> {
+    let mut spliced = Spliced::of(name, text);
+    let mut wrong = unreadable(text);
+    for (setting, is_text) in settings.iter().zip(is_text) {
+        if wrong.is_none() {
+            wrong = spliced.set(&setting.path, &setting.value, *is_text).err().map(|wrong| *wrong);
+        }
+    }
+    match wrong {
+        Some(wrong) => Err(Diagnostics { sources: spliced.sources, list: vec![wrong] }),
+        None => Ok(spliced),
+    }
 }
 
 impl Loaded {
@@ -121,18 +136,26 @@ fn unreadable(text: &str) -> Option<Diagnostic> {
 const EXTENSIONS: Extensions =
     Extensions::IMPLICIT_SOME.union(Extensions::UNWRAP_NEWTYPES).union(Extensions::UNWRAP_VARIANT_NEWTYPES);
 
-fn parse(spliced: &Spliced, known: Known<'_>) -> Result<Workload, Box<Diagnostic>> {
+/// Why the parser refused a text.
+struct Refused {
+    diagnostic: Box<Diagnostic>,
+    /// A text was expected where this setting has a name.
+    setting_wants_text: Option<usize>,
+}
+
+fn parse(spliced: &Spliced, known: Known<'_>) -> Result<Workload, Refused> {
     let prepared = Prepared::of(&spliced.text);
     if let Some((path, span)) = prepared.twice {
         let message = format!("`{}` is there twice", text::unquoted(&spliced.text[span.clone()]));
-        return Err(Box::new(Diagnostic {
+        let diagnostic = Box::new(Diagnostic {
             kind: Kind::Input,
             message,
             path: problem::Path(path).shown(&spliced.text),
             place: Some(spliced.origin(span)),
             label: "the second one".to_owned(),
             help: None,
-        }));
+        });
+        return Err(Refused { diagnostic, setting_wants_text: None });
     }
     let options = ron::Options::default().with_default_extension(EXTENSIONS);
     let mut track = serde_path_to_error::Track::new();
@@ -147,7 +170,10 @@ fn parse(spliced: &Spliced, known: Known<'_>) -> Result<Workload, Box<Diagnostic
         });
     parsed.map_err(|(code, span)| {
         let path = problem::Path::tracked(&track.path());
-        Box::new(explain::explain(&code, prepared.span(&span), path, spliced, known))
+        let span = prepared.span(&span);
+        let (source, _) = spliced.origin(span.clone());
+        let setting_wants_text = (code == ron::Error::ExpectedString).then_some(source).and_then(|s| s.checked_sub(1));
+        Refused { diagnostic: Box::new(explain::explain(&code, span, path, spliced, known)), setting_wants_text }
     })
 }
 

@@ -39,8 +39,8 @@ impl Spliced {
         Spliced { text: text.to_owned(), sources: vec![file], overrides: Vec::new() }
     }
 
-    /// Puts `value` where `path` leads.
-    pub(super) fn set(&mut self, path: &str, value: &str) -> Result<(), Box<Diagnostic>> {
+    /// Puts `value` where `path` leads; one that `is_text` gets quotes.
+    pub(super) fn set(&mut self, path: &str, value: &str, is_text: bool) -> Result<(), Box<Diagnostic>> {
         let source = self.sources.len();
         self.sources.push(Source { name: format!("--set {path}={value}"), text: format!("{path}={value}") });
         let target = self.target(path).map_err(|wrong| {
@@ -53,7 +53,7 @@ impl Spliced {
                 help: wrong.help,
             })
         })?;
-        let quoted = needs_quotes(value, self.text.get(target.replaced.clone()).unwrap_or(""));
+        let quoted = is_text || needs_quotes(value, self.text.get(target.replaced.clone()).unwrap_or(""));
         let quote = if quoted { "\"" } else { "" };
         let new = format!("{}{quote}{value}{quote}{}", target.before, target.after);
         let value_start = target.replaced.start + target.before.len() + quote.len();
