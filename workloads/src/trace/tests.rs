@@ -129,13 +129,13 @@ fn what_no_program_can_have_called_is_an_error_with_its_past() {
       it was freed by record 2
     ");
     assert_snapshot!(error("m 0 1 8\nm 0 2 8\nm 0 1 9\n"), @"
-    t.trace: record 3 (line 5): block 1 is there already, or a higher one is
+    t.trace: record 3 (line 5): block 1 after block 2: the numbers rise, and none is used twice
       it was made by record 1
     ");
     assert_snapshot!(error("m 0 0 8\n"), @"t.trace: record 1 (line 3): a block is numbered 0; the first one is 1");
     assert_snapshot!(show("9\n3\n2\n1\na 0 5\na 0 6\n"), @"
     +0 t0 #0 malloc 0 5
-    t.trace: record 2 (line 6): block 0 is there already, or a higher one is
+    t.trace: record 2 (line 6): block 0 is live already
     ");
     assert_snapshot!(show("9\n3\n2\n1\na 0 5\nf 1\n"), @"
     +0 t0 #0 malloc 0 5
@@ -168,7 +168,7 @@ fn what_is_no_trace_is_told() {
     assert_snapshot!(show("12\n13\n"), @"t.trace: line 2: a .rep starts with four lines of one number: heap size, ids, calls, weight");
     assert_snapshot!(show("9\n3\n5\n1\na 0 5\n"), @"
     +0 t0 #0 malloc 0 5
-    t.trace: record 1 (line 5): the trace ends after 1 calls, but its header says 5
+    t.trace: record 1 (line 5): the trace ends after call 1, but its header says 5
     ");
     assert_eq!(show(NATIVE), "");
     assert_eq!(show("# heap trace v1"), "");
