@@ -71,6 +71,13 @@ pub struct Entry<F: Family + ?Sized> {
     restore: fn(&[u8]) -> Option<Box<F>>,
 }
 
+impl<F: Family + ?Sized> Clone for Entry<F> {
+    fn clone(&self) -> Self {
+        let Entry { name, summary, rules, build, restore } = *self;
+        Entry { name, summary, rules, build, restore }
+    }
+}
+
 impl<F: Family + ?Sized> Entry<F> {
     /// The entry of `M`; `build` finds its options in a choice.
     #[must_use]
@@ -88,6 +95,12 @@ impl<F: Family + ?Sized> Entry<F> {
 /// Models of one family that can be chosen by name.
 pub struct Registry<F: Family + ?Sized> {
     entries: Vec<Entry<F>>,
+}
+
+impl<F: Family + ?Sized> Clone for Registry<F> {
+    fn clone(&self) -> Self {
+        Registry { entries: self.entries.clone() }
+    }
 }
 
 impl<F: Family + ?Sized> Registry<F> {

@@ -1,6 +1,7 @@
 //! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
 //!
 //! - [`digest`]: fingerprints of a run, and logs of them.
+//! - [`simulation`]: a run: clock, processes, one machine.
 //! - [`queue`]: the events to come, by time.
 //! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
 //! - [`conform`]: models against recorded cases.
@@ -11,6 +12,7 @@ pub mod conform;
 pub mod digest;
 pub mod queue;
 pub mod report;
+pub mod simulation;
 
 mod registries;
 

@@ -1,32 +1,38 @@
-//! A 4-ary heap of entries: for events that come after the front was sorted.
+//! A 4-ary heap: for events that come after the front was sorted, and for whatever else ends in order of time.
+
+use std::fmt::Debug;
 
 use framesim_models::{Violation, ensure};
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
-
 const CHILDREN: usize = 4;
 
 /// The earliest entry is the first; each entry is before its four children.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Heap {
-    entries: Vec<Entry>,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Heap<T> {
+    entries: Vec<T>,
 }
 
-impl Heap {
+impl<T> Default for Heap<T> {
+    fn default() -> Self {
+        Heap { entries: Vec::new() }
+    }
+}
+
+impl<T: Copy + Ord + Debug> Heap<T> {
     #[inline]
-    pub(super) fn first(&self) -> Option<Entry> {
+    pub(crate) fn first(&self) -> Option<T> {
         self.entries.first().copied()
     }
 
     #[inline]
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: T) {
         self.entries.push(entry);
         self.rise(self.entries.len() - 1);
     }
 
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<Entry> {
+    pub(crate) fn pop(&mut self) -> Option<T> {
         let last = self.entries.pop()?;
         let Some(first) = self.entries.first().copied() else {
             return Some(last);
@@ -37,11 +43,11 @@ impl Heap {
         Some(first)
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         self.entries.clear();
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = Entry> + '_ {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = T> + '_ {
         self.entries.iter().copied()
     }
 
@@ -50,7 +56,7 @@ impl Heap {
         let entry = self.entries[at];
         while at > 0 {
             let parent = (at - 1) / CHILDREN;
-            if self.entries[parent].key < entry.key {
+            if self.entries[parent] < entry {
                 break;
             }
             self.entries[at] = self.entries[parent];
@@ -75,10 +81,10 @@ impl Heap {
         }
     }
 
-    pub(super) fn check(&self) -> Result<(), Violation> {
+    pub(crate) fn check(&self) -> Result<(), Violation> {
         for (at, entry) in self.entries.iter().enumerate().skip(1) {
             let parent = &self.entries[(at - 1) / CHILDREN];
-            ensure(parent.key < entry.key, || format!("{parent:?} is above {entry:?}"))?;
+            ensure(parent < entry, || format!("{parent:?} is above {entry:?}"))?;
         }
         Ok(())
     }
@@ -86,13 +92,13 @@ impl Heap {
 
 /// By arithmetic instead of branches: which child is earliest cannot be predicted.
 #[inline]
-fn earliest_of_four(children: &[Entry]) -> usize {
-    let left = usize::from(children[1].key < children[0].key);
-    let right = 2 + usize::from(children[3].key < children[2].key);
-    if children[right].key < children[left].key { right } else { left }
+fn earliest_of_four<T: Ord>(children: &[T]) -> usize {
+    let left = usize::from(children[1] < children[0]);
+    let right = 2 + usize::from(children[3] < children[2]);
+    if children[right] < children[left] { right } else { left }
 }
 
 #[inline]
-fn earliest(children: &[Entry]) -> usize {
-    (1..children.len()).fold(0, |best, child| if children[child].key < children[best].key { child } else { best })
+fn earliest<T: Ord>(children: &[T]) -> usize {
+    (1..children.len()).fold(0, |best, child| if children[child] < children[best] { child } else { best })
 }

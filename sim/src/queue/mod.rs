@@ -22,10 +22,12 @@
 //! # Left out
 //! Events in the past, and a time of `u64::MAX`, which means "never".
 
-mod heap;
+pub(crate) mod heap;
 mod rung;
 #[cfg(test)]
 mod tests;
+
+use std::cmp::{Ordering, Reverse};
 
 use framesim_models::{Nanos, Violation, ensure};
 use serde::{Deserialize, Serialize};
@@ -98,11 +100,33 @@ impl Key {
     }
 }
 
-/// A key with the slot that holds the event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// A key with the slot that holds the event. Its order is that of the keys, which are unique.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 struct Entry {
     key: Key,
     slot: u32,
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Entry) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Entry {}
+
+impl Ord for Entry {
+    #[inline]
+    fn cmp(&self, other: &Entry) -> Ordering {
+        self.key.cmp(&other.key)
+    }
+}
+
+impl PartialOrd for Entry {
+    #[inline]
+    fn partial_cmp(&self, other: &Entry) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// One scheduled event at rest.
@@ -138,7 +162,7 @@ pub struct EventQueue<T> {
     /// Events before `near_end` that were there when it was set, latest first.
     front: Vec<Entry>,
     /// Events before `near_end` that came later.
-    late: Heap,
+    late: Heap<Entry>,
     near_end: u64,
     /// Buckets of events after `near_end`; each rung splits one bucket of the rung before it. The first `depth` are in use.
     rungs: Vec<Rung>,
@@ -217,8 +241,8 @@ impl<T: Copy> EventQueue<T> {
         }
     }
 
-    /// When the next event is due. Cancelled ones before it are put away.
-    pub fn next_time(&mut self) -> Option<Nanos> {
+    /// When the next event is due, and of which class it is. Cancelled ones before it are put away.
+    pub fn next_due(&mut self) -> Option<(Nanos, u8)> {
         loop {
             let Some(entry) = self.peek_near() else {
                 if self.refill() {
@@ -227,7 +251,7 @@ impl<T: Copy> EventQueue<T> {
                 return None;
             };
             if self.slots[entry.slot as usize].generation.is_multiple_of(2) {
-                return Some(Nanos(entry.key.time()));
+                return Some((Nanos(entry.key.time()), entry.key.priority()));
             }
             self.take_near();
             self.vacate_cancelled(entry.slot);
@@ -504,5 +528,5 @@ impl<T: Copy> EventQueue<T> {
 /// Sorts a few entries; keys are unique, so the order is total.
 #[inline]
 fn sort_latest_first(entries: &mut [Entry]) {
-    entries.sort_unstable_by_key(|entry| std::cmp::Reverse(entry.key));
+    entries.sort_unstable_by_key(|entry| Reverse(entry.key));
 }

@@ -74,8 +74,8 @@ fn agrees(acts: &[Act]) -> Result<(), TestCaseError> {
             }
             Act::Pop => prop_assert_eq!(popped(&mut queue), oracle.pop()),
             Act::Peek => {
-                let next = oracle.events.first_key_value().map(|(&(time, ..), _)| Nanos(time));
-                prop_assert_eq!(queue.next_time(), next);
+                let next = oracle.events.first_key_value().map(|(&(time, priority, _), _)| (Nanos(time), priority));
+                prop_assert_eq!(queue.next_due(), next);
             }
             Act::Cancel { nth } => oracle.cancel(&mut queue, nth)?,
         }

@@ -1,0 +1,282 @@
+//! A request on its way through heap and kernel, up to where memory fails it.
+
+use framesim_models::frames::FrameRequest;
+use framesim_models::heap::{Advice, HeapAllocator, MapRequest, OutOfMemory, ReallocError, SystemMemory};
+use framesim_models::kernel::{self, Kernel, Region};
+use framesim_models::{Address, Nanos, Pid, ThreadId};
+use framesim_workloads::requests::{Request, Slot};
+
+use super::Simulation;
+use super::happened::{Call, Outcome, Refusal};
+use super::process::{Attempt, Held, Holdings, ProcessId, Stage, Work};
+
+/// What came of trying a call.
+pub(super) enum Tried {
+    Done(Outcome),
+    /// No memory: why, and how far it had come.
+    Lacks(Refusal, Stage),
+}
+
+/// What a call of a process works on.
+struct Caller<'a> {
+    kernel: &'a mut Kernel,
+    work: &'a mut Work,
+    pid: Pid,
+    thread: ThreadId,
+    now: Nanos,
+}
+
+impl Simulation {
+    /// Tries a call that heap and kernel answer.
+    #[inline]
+    pub(super) fn try_call(&mut self, process: ProcessId, attempt: &Attempt) -> Tried {
+        self.make_heap(process, &attempt.call);
+        let mut caller = self.caller(process, attempt.thread);
+        let tried = caller.go_on(attempt);
+        self.note_holdings(process);
+        tried
+    }
+
+    /// Gives back the block of an attempt that is refused after the block was got.
+    pub(super) fn undo(&mut self, process: ProcessId, attempt: &Attempt) {
+        let Stage::Writing { block } = attempt.stage else { return };
+        let mut caller = self.caller(process, attempt.thread);
+        caller.kernel.forget_unmet(caller.pid);
+        if matches!(
+            attempt.call,
+            Call::Request(Request::Malloc { .. } | Request::Calloc { .. } | Request::AlignedAlloc { .. })
+        ) {
+            caller.undo(block);
+        }
+        self.note_holdings(process);
+    }
+
+    fn caller(&mut self, process: ProcessId, thread: ThreadId) -> Caller<'_> {
+        let record = &mut self.processes[process.index()];
+        let work = record.work.as_deref_mut().expect("a process that calls has started");
+        let pid = record.name.pid.expect("a process that has started has a pid");
+        Caller { kernel: &mut self.machine.kernel, work, pid, thread, now: self.now }
+    }
+
+    /// Brings the totals up to date with what the process holds now.
+    #[inline]
+    fn note_holdings(&mut self, process: ProcessId) {
+        let record = &mut self.processes[process.index()];
+        let (Some(work), Some(pid)) = (record.work.as_deref_mut(), record.name.pid) else { return };
+        let mut now = Holdings { live_bytes: work.live_bytes, ..work.holdings };
+        if let Some(heap) = &work.heap {
+            let stats = heap.stats();
+            now.heap_bytes = stats.held;
+            now.usable_bytes = stats.usable;
+        }
+        if let Some(space) = self.machine.kernel.address_space(pid) {
+            now.mapped_pages = space.mapped_pages();
+            now.lazy_pages = space.lazy_pages();
+        }
+        self.tally.holdings_changed(&work.holdings, &now);
+        work.holdings = now;
+    }
+}
+
+impl Caller<'_> {
+    fn go_on(&mut self, attempt: &Attempt) -> Tried {
+        match attempt.stage {
+            Stage::Begun => self.begin(&attempt.call),
+            Stage::Writing { block } => {
+                if let Err(no_memory) = self.kernel.settle(self.pid) {
+                    return Tried::Lacks(Refusal::of(&no_memory), attempt.stage);
+                }
+                self.written(&attempt.call, block)
+            }
+        }
+    }
+
+    fn begin(&mut self, call: &Call) -> Tried {
+        match *call {
+            Call::LifeOver { address, bytes } => self.free(address, bytes),
+            Call::Request(Request::Malloc { bytes, touch, .. }) => {
+                self.allocate(call, touch, |heap, thread, os| heap.malloc(thread, bytes, os))
+            }
+            Call::Request(Request::Calloc { count, bytes, touch, .. }) => {
+                self.allocate(call, touch, |heap, thread, os| heap.calloc(thread, count, bytes, os))
+            }
+            Call::Request(Request::AlignedAlloc { align, bytes, touch, .. }) => {
+                self.allocate(call, touch, |heap, thread, os| heap.aligned_alloc(thread, align, bytes, os))
+            }
+            Call::Request(Request::Realloc { slot, bytes, touch }) => self.realloc(call, slot, bytes, touch),
+            Call::Request(Request::Free { slot }) => self.free_slot(slot),
+            Call::Request(Request::Touch { slot }) => self.touch_slot(call, slot),
+            Call::Request(Request::Take { slot, frames }) => self.take(slot, frames),
+            Call::Request(Request::Give { slot }) => self.give(slot),
+            Call::Request(Request::Mmap { slot, bytes }) => self.map(slot, bytes),
+            Call::Request(Request::Munmap { slot }) => self.unmap(slot),
+            Call::Request(Request::DontNeed { slot }) => self.dont_need(slot),
+            _ => Tried::Done(Outcome::Served),
+        }
+    }
+
+    /// The heap, its thread and its system.
+    fn on_heap<T>(&mut self, call: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> T) -> T {
+        let heap = self.work.heap.as_deref_mut().expect("a process that calls its heap has one");
+        call(heap, self.thread, &mut self.kernel.memory(self.pid))
+    }
+
+    fn allocate(
+        &mut self,
+        call: &Call,
+        touch: u64,
+        malloc: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> Result<Address, OutOfMemory>,
+    ) -> Tried {
+        match self.on_heap(malloc) {
+            Ok(block) => self.write_new(call, block, touch),
+            Err(OutOfMemory) => self.lacks(Region::Heap),
+        }
+    }
+
+    /// Writes the first `touch` bytes of a block that was got just now.
+    fn write_new(&mut self, call: &Call, block: Address, touch: u64) -> Tried {
+        if touch > 0 {
+            self.kernel.memory(self.pid).touch(block, touch);
+        }
+        self.written(call, block)
+    }
+
+    /// The block is there and was written, unless frames were missing.
+    fn written(&mut self, call: &Call, block: Address) -> Tried {
+        if let Some(unmet) = self.kernel.take_unmet(self.pid) {
+            return Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block });
+        }
+        self.keep(call, block);
+        Tried::Done(Outcome::At(block))
+    }
+
+    /// Puts a finished block where the request says.
+    fn keep(&mut self, call: &Call, at: Address) {
+        let Call::Request(request) = *call else { return };
+        let bytes = call.bytes().unwrap_or(0);
+        match request {
+            Request::Malloc { slot, life, .. } => {
+                self.work.live_bytes += bytes;
+                if let Some(slot) = slot {
+                    self.work.hold(slot, Held::Block { at, bytes });
+                }
+                if let Some(life) = life {
+                    self.work.begin_life(Nanos(self.now.0.saturating_add(life.0)), at, bytes, self.thread);
+                }
+            }
+            Request::Calloc { slot, .. } | Request::AlignedAlloc { slot, .. } => {
+                self.work.live_bytes += bytes;
+                self.work.hold(slot, Held::Block { at, bytes });
+            }
+            _ => {}
+        }
+    }
+
+    /// A realloc holds its new block at once: the old one is gone, whether the new one can be written or not.
+    fn realloc(&mut self, call: &Call, slot: Slot, bytes: u64, touch: u64) -> Tried {
+        let (moved, old_bytes) = match self.work.held(slot) {
+            Held::Block { at, bytes: old } => {
+                (self.on_heap(|heap, thread, os| heap.realloc(thread, at, bytes, os)), old)
+            }
+            _ => (self.on_heap(|heap, thread, os| Ok(Some(heap.malloc(thread, bytes, os)?))), 0),
+        };
+        let block = match moved {
+            Ok(block) => block,
+            Err(ReallocError::OutOfMemory(_)) => return self.lacks(Region::Heap),
+            Err(ReallocError::NotLive(error)) => panic!("a block in a slot is live: {error}"),
+        };
+        self.work.live_bytes -= old_bytes;
+        let Some(at) = block else {
+            self.work.hold(slot, Held::Empty);
+            return Tried::Done(Outcome::Served);
+        };
+        self.work.live_bytes += bytes;
+        self.work.hold(slot, Held::Block { at, bytes });
+        self.write_new(call, at, touch)
+    }
+
+    fn free_slot(&mut self, slot: Slot) -> Tried {
+        let Held::Block { at, bytes } = self.work.held(slot) else {
+            return Tried::Done(Outcome::Nothing);
+        };
+        self.work.hold(slot, Held::Empty);
+        self.free(at, bytes)
+    }
+
+    fn free(&mut self, at: Address, bytes: u64) -> Tried {
+        let freed = self.on_heap(|heap, thread, os| heap.free(thread, at, os));
+        freed.expect("a block in a slot is live");
+        self.work.live_bytes -= bytes;
+        // What a free writes into a list lies in pages that it or a malloc before it wrote to.
+        self.kernel.forget_unmet(self.pid);
+        Tried::Done(Outcome::At(at))
+    }
+
+    /// Gives a new block back that could not be written.
+    fn undo(&mut self, block: Address) {
+        self.on_heap(|heap, thread, os| heap.free(thread, block, os)).expect("a block got just now is live");
+        self.kernel.forget_unmet(self.pid);
+    }
+
+    fn touch_slot(&mut self, call: &Call, slot: Slot) -> Tried {
+        match self.work.held(slot) {
+            Held::Block { at, bytes } | Held::Mapping { at, bytes } => self.write_new(call, at, bytes),
+            _ => Tried::Done(Outcome::Nothing),
+        }
+    }
+
+    fn take(&mut self, slot: Slot, frames: u64) -> Tried {
+        match self.kernel.take(self.pid, &FrameRequest::frames(frames)) {
+            Ok(run) => {
+                self.work.hold(slot, Held::Frames(run));
+                Tried::Done(Outcome::Frames(run))
+            }
+            Err(no_memory) => Tried::Lacks(Refusal::of(&no_memory), Stage::Begun),
+        }
+    }
+
+    fn give(&mut self, slot: Slot) -> Tried {
+        let Held::Frames(run) = self.work.held(slot) else {
+            return Tried::Done(Outcome::Nothing);
+        };
+        self.work.hold(slot, Held::Empty);
+        self.kernel.give(self.pid, run).expect("a run in a slot is taken");
+        Tried::Done(Outcome::Frames(run))
+    }
+
+    fn map(&mut self, slot: Slot, bytes: u64) -> Tried {
+        match self.kernel.memory(self.pid).mmap(&MapRequest::anywhere(bytes)) {
+            Ok(at) => {
+                self.work.hold(slot, Held::Mapping { at, bytes });
+                Tried::Done(Outcome::At(at))
+            }
+            Err(OutOfMemory) => self.lacks(Region::Mmap),
+        }
+    }
+
+    fn unmap(&mut self, slot: Slot) -> Tried {
+        let Held::Mapping { at, bytes } = self.work.held(slot) else {
+            return Tried::Done(Outcome::Nothing);
+        };
+        self.work.hold(slot, Held::Empty);
+        self.kernel.memory(self.pid).munmap(at, bytes);
+        Tried::Done(Outcome::At(at))
+    }
+
+    fn dont_need(&mut self, slot: Slot) -> Tried {
+        let Held::Mapping { at, bytes } = self.work.held(slot) else {
+            return Tried::Done(Outcome::Nothing);
+        };
+        self.kernel.memory(self.pid).madvise(at, bytes, Advice::DontNeed);
+        Tried::Done(Outcome::At(at))
+    }
+
+    /// The heap got nothing: the kernel remembers why, unless it was never asked.
+    fn lacks(&mut self, region: Region) -> Tried {
+        let refusal = match self.kernel.take_refusal() {
+            Some(kernel::Refusal::NoMemory(no_memory)) => Refusal::of(&no_memory),
+            _ => Refusal::without_frames(self.kernel.allocator(), region),
+        };
+        Tried::Lacks(refusal, Stage::Begun)
+    }
+}

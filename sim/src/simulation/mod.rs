@@ -1,0 +1,445 @@
+//! A run: the clock, the queue of events, the processes and one machine.
+//!
+//! # Models
+//! A machine with a few processors and one memory, on which processes of a workload run one request after the other. What a request
+//! does to memory is the kernel's and the heap's business (crate `framesim-models`); when it happens and what it costs is said here.
+//!
+//! # Rules
+//! 1. **Arrival.** A process that arrives wants a processor. Its first service is its start: the kernel loads its program (cost
+//!    `spawn`). Its life time, where its group has one, counts from its arrival.
+//! 2. **Requests** are due one after the other: each a gap after the one before it was due, the first a gap after the start was
+//!    done. A block with a life is freed that long after it was got. A `sleep` is a gap.
+//! 3. **Readiness.** A process whose next action is due wants a processor. It gets an idle one (the one it ran on last, else the
+//!    lowest), or stands at the end of the ready queue. Of its actions the earliest is served, at one time the end of a block's
+//!    life before its next request; the end of its own life time, once it has come, before all others.
+//! 4. **Service** takes effect at once and keeps the processor for its cost: `malloc` or `free`, plus `system_call` for each system
+//!    call, `fault` for each page fault and `zero_page` for each page zeroed, plus `context_switch` when the processor ran another
+//!    process before. A service is not interrupted.
+//! 5. **Round robin.** After a service the process goes on if its next action is due, unless it has used its quantum and another is
+//!    ready: then it goes to the end of the ready queue. Otherwise it leaves the processor and sleeps.
+//! 6. **Out of memory.** A request that finds no frame is, by the machine's rule,
+//!    - `fail`: refused. A new block of which not all can be written is given back. The process goes on or ends, as its group says.
+//!    - `wait`: put at the end of one queue, first come first served. When frames were freed the first in the queue is tried again,
+//!      once at least as many frames and as long a run are free as it lacked; then the next. A process that finds frames at once
+//!      does not queue up.
+//!    - `kill`: tried again after the kernel has ended the process with the most resident frames (of several, the one that came
+//!      first), as often as it takes. It may be the one that asks. A request larger than all of memory, or of the only process
+//!      left, is refused.
+//! 7. **Ends.** A process ends when its requests end, when its life time is over, or when it is killed. All its frames go back.
+//! 8. **Ties.** At one time processors that are done go first, then kills, then processes that wake, then arrivals; within each,
+//!    in the order they were scheduled.
+//!
+//! # Invariants
+//! Verified by `check`: a process has at most one event in the queue; it is asleep, ready, running or waiting, never two of them;
+//! a processor is idle only when no process is ready. Whoever looks on (a probe, a record, a log) changes nothing.
+//!
+//! # Cost
+//! An event costs O(1) beside what the models do. A process at rest takes a record of a few dozen bytes, and its event.
+//!
+//! # Left out
+//! Preemption within a service, priorities, affinity beyond the last processor; threads of a process that run at the same time.
+
+mod attempt;
+mod costs;
+mod happened;
+mod lives;
+mod memory;
+mod process;
+mod processors;
+mod saved;
+mod serve;
+mod setup;
+mod summary;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use framesim_models::heap::{HeapAllocator, HeapRegistry};
+use framesim_models::kernel::{FrameChange, HandedOver, Kernel};
+use framesim_models::{Cpu, Nanos, Pid, Violation};
+use framesim_workloads::requests::{Requests, Slot};
+use framesim_workloads::spec::{Limits, OutOfMemoryRule};
+use framesim_workloads::trace::TraceError;
+use serde::{Deserialize, Serialize};
+
+pub use happened::{Call, Cause, ExitReason, Happened, Outcome, ProcessName, Refusal};
+pub use saved::RestoreError;
+pub use setup::{Setting, SetupError};
+pub use summary::{
+    Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, RunState, Summary, Waits, Worst,
+};
+
+use self::costs::Costs;
+use self::memory::Waiter;
+use self::process::{Process, ProcessId, State};
+use self::processors::Processors;
+use self::setup::Group;
+use self::tally::Tally;
+use crate::digest::{Digest, Sealer, Trajectory};
+use crate::queue::EventQueue;
+
+/// Version of all results: the same workload and seed give the same digest as long as this stays.
+pub const RESULTS_VERSION: u32 = 1;
+
+/// What the queue holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Event {
+    /// The work of a processor is done.
+    WorkDone(Cpu),
+    /// The kernel looks for a process to end, for the first that waits.
+    Kill,
+    /// The next action of a process is due.
+    Wake(ProcessId),
+    /// Processes of a group arrive.
+    Arrive(u32),
+    /// The workload's `until`.
+    TimeOver,
+}
+
+impl Event {
+    fn priority(self) -> u8 {
+        match self {
+            Event::WorkDone(_) => 0,
+            Event::Kill => 1,
+            Event::Wake(_) => 2,
+            Event::Arrive(_) => 3,
+            Event::TimeOver => u8::MAX,
+        }
+    }
+}
+const _: () = assert!(size_of::<Event>() <= 16, "events are small");
+
+/// A workload in motion. See the [module page](self) for the rules.
+#[derive(Clone)]
+pub struct Simulation {
+    setting: Arc<Setting>,
+    heaps: Arc<HeapRegistry>,
+    requests: Requests,
+    now: Nanos,
+    /// Why nothing more will happen.
+    over: Option<RunState>,
+    queue: EventQueue<Event>,
+    /// The event scheduled last, while it may turn out to be the next: it then never enters the queue.
+    at_hand: Option<(Nanos, Event)>,
+    processes: Vec<Process>,
+    /// Places of `processes` that are free.
+    vacant: Vec<ProcessId>,
+    /// Whose process a pid is.
+    by_pid: Vec<Option<ProcessId>>,
+    groups: Vec<Group>,
+    machine: Machine,
+    /// Processes that wait for memory, first come first.
+    waiting: VecDeque<Waiter>,
+    /// The one of them that is being tried again.
+    retried: Option<Waiter>,
+    kill_is_due: bool,
+    trajectory: Trajectory,
+    tally: Tally,
+    limits: Limits,
+}
+
+/// The simulated machine.
+#[derive(Clone)]
+struct Machine {
+    kernel: Kernel,
+    processors: Processors,
+    costs: Costs,
+    out_of_memory: OutOfMemoryRule,
+}
+
+/// Why a run cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// A recorded trace that a process replays cannot be read on.
+    #[error(transparent)]
+    Trace(#[from] TraceError),
+    /// The workload's limit on events.
+    #[error("{0} events have happened, as many as `limits.events` allows")]
+    Events(u64),
+    /// The workload's limit on processes.
+    #[error("{0} processes are alive, as many as `limits.processes` allows")]
+    Processes(u64),
+}
+
+impl Simulation {
+    /// The next event, or `None` when the run is over.
+    ///
+    /// # Errors
+    /// [`RunError`]; the run cannot go on then.
+    #[inline]
+    pub fn step(&mut self) -> Result<Option<Happened>, RunError> {
+        self.machine.kernel.clear_frame_changes();
+        if self.tally.events >= self.limits.events {
+            return Err(RunError::Events(self.limits.events));
+        }
+        while let Some((time, event)) = self.next_event() {
+            if event == Event::TimeOver {
+                self.time_over(time);
+                break;
+            }
+            self.now = time;
+            if let Some(mut happened) = self.handle(event)? {
+                happened.event = self.tally.next_event();
+                self.account(&happened);
+                return Ok(Some(happened));
+            }
+        }
+        self.over.get_or_insert(if self.tally.waits.waiting > 0 { RunState::Stuck } else { RunState::Done });
+        Ok(None)
+    }
+
+    /// Goes on to the end.
+    ///
+    /// # Errors
+    /// As [`Simulation::step`].
+    pub fn run(&mut self) -> Result<(), RunError> {
+        while self.step()?.is_some() {}
+        Ok(())
+    }
+
+    /// Takes the next event.
+    #[inline]
+    fn next_event(&mut self) -> Option<(Nanos, Event)> {
+        if let Some((time, event)) = self.at_hand {
+            if self.queue.next_due().is_none_or(|queued| (time, event.priority()) < queued) {
+                self.at_hand = None;
+                return Some((time, event));
+            }
+            self.put_away();
+        }
+        self.queue.pop().map(|due| (due.time, due.event))
+    }
+
+    /// Schedules an event. It stays at hand until the next one is scheduled or taken: often it is the next.
+    #[inline]
+    fn schedule(&mut self, time: Nanos, event: Event) {
+        // What is never is not an event.
+        if time < process::NEVER {
+            self.put_away();
+            self.at_hand = Some((time, event));
+        }
+    }
+
+    /// Moves the event at hand into the queue.
+    #[inline]
+    fn put_away(&mut self) {
+        let Some((time, event)) = self.at_hand.take() else { return };
+        let id = self.queue.push(time, event.priority(), event);
+        if let Event::Wake(process) = event {
+            self.processes[process.index()].wake = Some(id);
+        }
+    }
+
+    /// Does what an event asks for. `None` when that was nothing anybody would call an event.
+    #[inline]
+    fn handle(&mut self, event: Event) -> Result<Option<Happened>, RunError> {
+        match event {
+            Event::WorkDone(cpu) => self.work_done(cpu),
+            Event::Wake(process) => self.wake(process),
+            Event::Kill => Ok(self.kill_largest()),
+            Event::Arrive(group) => self.arrive(group).map(|()| None),
+            Event::TimeOver => unreachable!("the end of the run is nobody's event"),
+        }
+    }
+
+    fn work_done(&mut self, cpu: Cpu) -> Result<Option<Happened>, RunError> {
+        let (next, moved) = self.machine.processors.end_of_work(cpu);
+        if let Some(process) = moved {
+            self.processes[process.index()].state = State::Ready;
+        }
+        next.map(|process| self.serve(process, cpu)).transpose()
+    }
+
+    #[inline]
+    fn wake(&mut self, process: ProcessId) -> Result<Option<Happened>, RunError> {
+        let record = &mut self.processes[process.index()];
+        record.wake = None;
+        if let Some(cpu) = self.machine.processors.idle(self.now, record.cpu) {
+            return self.serve(process, cpu).map(Some);
+        }
+        record.state = State::Ready;
+        let queue = &mut self.queue;
+        self.machine.processors.queue_up(process, |cpu, done| {
+            let event = Event::WorkDone(cpu);
+            queue.push(done, event.priority(), event);
+        });
+        Ok(None)
+    }
+
+    /// The workload's time is over; what was to come never happens.
+    fn time_over(&mut self, until: Nanos) {
+        if self.processes.len() == self.vacant.len() && self.queue.is_empty() {
+            return;
+        }
+        self.now = until;
+        self.over = Some(RunState::TimeOver);
+        self.queue = EventQueue::default();
+    }
+
+    /// What follows from an event for everybody else: digest, levels, and who may be tried again now.
+    #[inline]
+    fn account(&mut self, happened: &Happened) {
+        happened.digest_into(&mut self.trajectory);
+        if !self.machine.kernel.frame_changes().is_empty() {
+            self.account_frames();
+        }
+        if happened.waited > Nanos(0) && !matches!(happened.outcome, Outcome::Waits(_)) {
+            self.attend_to_waiting();
+        }
+    }
+
+    fn account_frames(&mut self) {
+        let mut came_back = false;
+        for change in self.machine.kernel.frame_changes() {
+            digest_change(&mut self.trajectory, change);
+            came_back |= change.change == HandedOver::Given;
+        }
+        self.tally.frames_changed(self.now, &self.machine.kernel);
+        if came_back {
+            self.attend_to_waiting();
+        }
+    }
+}
+
+/// Takes frames that changed hands into the digest: which, to or from whom, for what.
+#[inline]
+fn digest_change(trajectory: &mut Trajectory, change: &FrameChange) {
+    let direction = match change.change {
+        HandedOver::Taken => 1 << 63,
+        HandedOver::Given => 0,
+    };
+    let owner = (u64::from(change.owner.pid.0) << 8) | change.owner.region as u64;
+    trajectory.absorb_pair(change.run.start.0 | direction, (change.run.frames << 40) ^ owner);
+}
+
+/// What can be asked of a run at any moment. None of it changes anything.
+impl Simulation {
+    /// Simulated time.
+    #[must_use]
+    pub fn now(&self) -> Nanos {
+        self.now
+    }
+
+    /// Events so far.
+    #[must_use]
+    pub fn events(&self) -> u64 {
+        self.tally.events
+    }
+
+    /// Frames that changed hands in the last event, in order.
+    #[must_use]
+    pub fn frame_changes(&self) -> &[FrameChange] {
+        self.machine.kernel.frame_changes()
+    }
+
+    /// The kernel: frame map, address spaces, the frame policy.
+    #[must_use]
+    pub fn kernel(&self) -> &Kernel {
+        &self.machine.kernel
+    }
+
+    /// What the run was made from.
+    #[must_use]
+    pub fn setting(&self) -> &Setting {
+        &self.setting
+    }
+
+    /// The rolling digest of all events so far.
+    #[must_use]
+    pub fn trajectory(&self) -> &Trajectory {
+        &self.trajectory
+    }
+
+    /// The digest of all events so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.trajectory.seal()
+    }
+
+    /// The digest of the frame map: who holds which frames for what.
+    #[must_use]
+    pub fn state_digest(&self) -> Digest {
+        let mut sealer = Sealer::new("framesim frame map v1");
+        sealer.add(&self.machine.kernel.frame_map().frames().to_le_bytes());
+        self.machine.kernel.frame_map().for_each_run(|owner, run| {
+            sealer.add(&run.start.0.to_le_bytes());
+            sealer.add(&run.frames.to_le_bytes());
+            sealer.add(&owner.pid.0.to_le_bytes());
+            sealer.add(&[owner.region as u8]);
+        });
+        sealer.seal()
+    }
+
+    /// Which process a pid is at this moment.
+    #[must_use]
+    pub fn process_name(&self, pid: Pid) -> Option<ProcessName> {
+        let process = (*self.by_pid.get(pid.0 as usize)?)?;
+        Some(self.processes[process.index()].name)
+    }
+
+    /// The heap of a process, when it has called it.
+    #[must_use]
+    pub fn heap(&self, pid: Pid) -> Option<&dyn HeapAllocator> {
+        let process = (*self.by_pid.get(pid.0 as usize)?)?;
+        self.processes[process.index()].work.as_ref()?.heap.as_deref()
+    }
+
+    /// What a script calls one of its slots.
+    #[must_use]
+    pub fn slot_name(&self, group: u32, slot: Slot) -> Option<&str> {
+        self.requests.slot_name(group, slot)
+    }
+
+    /// Levels of the whole machine now.
+    #[must_use]
+    pub fn levels(&self) -> &Levels {
+        &self.tally.now
+    }
+
+    /// What the run has come to so far.
+    #[must_use]
+    pub fn summary(&self) -> Summary {
+        let kernel = &self.machine.kernel;
+        let frames = kernel.allocator();
+        Summary {
+            time: self.now,
+            state: self.over.unwrap_or(RunState::Going),
+            events: self.tally.events,
+            frames: frames.total_frames(),
+            page_bytes: kernel.settings().page_bytes,
+            now: self.tally.now,
+            peak: self.tally.peak,
+            worst: self.tally.worst.clone(),
+            orders: tally::orders(frames),
+            regions: self.tally.regions(kernel),
+            calls: self.tally.calls(kernel),
+            failures: self.tally.failures.clone(),
+            waits: self.tally.waits,
+            processes: self.tally.processes,
+            processors: self.tally.processors,
+        }
+    }
+
+    /// Full check of all invariants: the queue, the kernel, each heap, and that the levels are what is there.
+    ///
+    /// # Errors
+    /// The first one that is broken.
+    pub fn check(&self) -> Result<(), Violation> {
+        self.queue.check()?;
+        self.machine.kernel.check()?;
+        self.machine.processors.check()?;
+        let mut holdings = process::Holdings::default();
+        for record in &self.processes {
+            if let Some(work) = &record.work {
+                holdings.replace(&process::Holdings::default(), &work.holdings);
+                if let Some(heap) = &work.heap {
+                    heap.check()?;
+                }
+            }
+        }
+        self.tally.check(&holdings, &self.machine.kernel)
+    }
+}

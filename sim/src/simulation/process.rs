@@ -1,0 +1,223 @@
+//! One process as the event loop sees it: a small record in a dense table, and its work beside it.
+
+use framesim_models::frames::FrameRun;
+use framesim_models::heap::HeapAllocator;
+use framesim_models::{Address, Cpu, Nanos, ThreadId, index};
+use framesim_workloads::requests::{Slot, Stream, Timed};
+use serde::{Deserialize, Serialize};
+
+use super::happened::{Call, ExitReason, ProcessName};
+use crate::queue::EventId;
+use crate::queue::heap::Heap;
+
+/// A place in the table of processes; used again after an exit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct ProcessId(pub(super) u32);
+
+impl ProcessId {
+    pub(super) fn index(self) -> usize {
+        index(u64::from(self.0))
+    }
+}
+
+/// What the event loop needs of a process at each event.
+#[derive(Clone)]
+pub(super) struct Process {
+    pub(super) name: ProcessName,
+    pub(super) state: State,
+    /// The processor it ran on last.
+    pub(super) cpu: Cpu,
+    /// Its event in the queue, while it is asleep.
+    pub(super) wake: Option<EventId>,
+    /// When its next request is due.
+    pub(super) due: Nanos,
+    /// When its life time is over.
+    pub(super) ends: Nanos,
+    /// How many processes had arrived before it.
+    pub(super) arrival: u64,
+    /// What it does; nothing in a free place.
+    pub(super) work: Option<Box<Work>>,
+}
+
+impl Process {
+    /// Nobody: a free place in the table.
+    pub(super) const NOBODY: Process = Process {
+        name: ProcessName { group: 0, ordinal: 0, pid: None },
+        state: State::Nobody,
+        cpu: Cpu(0),
+        wake: None,
+        due: Nanos(0),
+        ends: NEVER,
+        arrival: 0,
+        work: None,
+    };
+}
+
+/// After all time.
+pub(super) const NEVER: Nanos = Nanos(u64::MAX);
+
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum State {
+    /// Nobody: the place in the table is free.
+    Nobody,
+    /// Until its event comes.
+    Asleep,
+    /// In the ready queue.
+    Ready,
+    /// A processor is its own.
+    Running,
+    /// For memory.
+    Waiting,
+}
+
+/// What a process does once it has started, and what it has got.
+#[derive(Clone)]
+pub(super) struct Work {
+    pub(super) stream: Stream,
+    /// The request that is due at `Process::due`.
+    pub(super) next: Option<Timed>,
+    /// Set when the process is to end before it.
+    pub(super) leaves: Option<ExitReason>,
+    /// The gap of `next` when it counts from the end of the service that goes on: of the first request, and of a sleep.
+    pub(super) gap_from_done: Option<Nanos>,
+    pub(super) heap: Option<Box<dyn HeapAllocator>>,
+    /// Bytes asked for of live blocks.
+    pub(super) live_bytes: u64,
+    /// What the totals know of it.
+    pub(super) holdings: Holdings,
+    pub(super) slots: Vec<Held>,
+    /// Blocks that end by themselves, earliest first.
+    pub(super) lives: Heap<Life>,
+    /// Blocks that ever had a life.
+    pub(super) lives_begun: u64,
+}
+
+/// A call on its way: what is tried, and how far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Attempt {
+    pub(super) thread: ThreadId,
+    pub(super) call: Call,
+    /// How far it has come.
+    pub(super) stage: Stage,
+    /// When it first found no memory.
+    pub(super) since: Option<Nanos>,
+}
+
+impl Attempt {
+    /// A call at its beginning.
+    pub(super) fn of(thread: ThreadId, call: Call) -> Attempt {
+        Attempt { thread, call, stage: Stage::Begun, since: None }
+    }
+
+    /// A call of the process as a whole.
+    pub(super) fn main(call: Call) -> Attempt {
+        Attempt::of(ThreadId(0), call)
+    }
+}
+
+/// How far a call has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// At its beginning.
+    Begun,
+    /// The block is there; some pages of it that were to be written have no frame.
+    Writing {
+        /// The block.
+        block: Address,
+    },
+}
+
+/// What a slot holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Held {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// A block of the heap.
+    Block {
+        /// Where.
+        at: Address,
+        /// As asked for.
+        bytes: u64,
+    },
+    /// Frames, by request.
+    Frames(FrameRun),
+    /// A mapping.
+    Mapping {
+        /// Where.
+        at: Address,
+        /// As asked for.
+        bytes: u64,
+    },
+}
+
+impl Work {
+    pub(super) fn new(stream: Stream) -> Work {
+        Work {
+            stream,
+            next: None,
+            leaves: None,
+            gap_from_done: None,
+            heap: None,
+            live_bytes: 0,
+            holdings: Holdings::default(),
+            slots: Vec::new(),
+            lives: Heap::default(),
+            lives_begun: 0,
+        }
+    }
+
+    pub(super) fn begin_life(&mut self, ends: Nanos, at: Address, bytes: u64, thread: ThreadId) {
+        self.lives.push(Life { ends, number: self.lives_begun, at, bytes, thread });
+        self.lives_begun += 1;
+    }
+
+    pub(super) fn held(&self, slot: Slot) -> Held {
+        self.slots.get(index(u64::from(slot.0))).copied().unwrap_or_default()
+    }
+
+    pub(super) fn hold(&mut self, slot: Slot, held: Held) {
+        let place = index(u64::from(slot.0));
+        if self.slots.len() <= place {
+            self.slots.resize(place + 1, Held::Empty);
+        }
+        self.slots[place] = held;
+    }
+}
+
+/// A block that is freed at a time. Blocks of one end are freed as they were got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct Life {
+    pub(super) ends: Nanos,
+    pub(super) number: u64,
+    pub(super) at: Address,
+    pub(super) bytes: u64,
+    pub(super) thread: ThreadId,
+}
+
+/// What a process holds, as counted after its last call; or what all of them hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Holdings {
+    /// Bytes asked for of live blocks.
+    pub(super) live_bytes: u64,
+    /// Usable bytes of live blocks.
+    pub(super) usable_bytes: u64,
+    /// Bytes the heap holds.
+    pub(super) heap_bytes: u64,
+    pub(super) mapped_pages: u64,
+    /// Lazily freed pages.
+    pub(super) lazy_pages: u64,
+}
+
+impl Holdings {
+    /// Takes the difference of a part into the whole.
+    #[inline]
+    pub(super) fn replace(&mut self, old: &Holdings, new: &Holdings) {
+        self.live_bytes = self.live_bytes - old.live_bytes + new.live_bytes;
+        self.usable_bytes = self.usable_bytes - old.usable_bytes + new.usable_bytes;
+        self.heap_bytes = self.heap_bytes - old.heap_bytes + new.heap_bytes;
+        self.mapped_pages = self.mapped_pages - old.mapped_pages + new.mapped_pages;
+        self.lazy_pages = self.lazy_pages - old.lazy_pages + new.lazy_pages;
+    }
+}
