@@ -110,7 +110,7 @@ impl Kernel {
             }
         }
         for (&image, code) in &self.tables.shared {
-            claim_parts(&self.tables.loaded[image as usize].shared_parts, &code.frames, None, &mut claims);
+            claim_parts(&self.tables.loaded[image.index()].shared_parts, &code.frames, None, &mut claims);
         }
         claims.extend(self.tables.slabs.iter().map(|run| Claim { run, region: Region::Slab, pid: None }));
         for (&(pid, start), &(_, asked)) in &self.tables.taken {

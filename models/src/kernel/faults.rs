@@ -152,11 +152,28 @@ impl Kernel {
     fn fault(&mut self, pid: Pid, page: u64) -> Result<(), Failed> {
         let area = self.tables.woken(pid).space.prepare_write(page)?;
         let region = self.region_of(pid, &area, page);
-        let wanted = Wanted { pages: PageRange::new(page, page + 1), region, as_run: false };
-        self.ask_for_pages(pid, wanted, &[])?;
-        self.fill_pages(pid, wanted);
+        if self.tables.woken(pid).space.missing_tables(page).next().is_none() {
+            self.fault_in_table(pid, page, region)?;
+        } else {
+            let wanted = Wanted { pages: PageRange::new(page, page + 1), region, as_run: false };
+            self.ask_for_pages(pid, wanted, &[])?;
+            self.fill_pages(pid, wanted);
+        }
         self.tables.woken(pid).counts.faults += 1;
         self.tables.calls.faults += 1;
+        Ok(())
+    }
+
+    /// The common fault: the page tables are there, only the page is missing.
+    fn fault_in_table(&mut self, pid: Pid, page: u64, region: Region) -> Result<(), NoMemory> {
+        let owner = Owner { pid, region };
+        let run = self.grab(&request_for(region, 1), owner)?;
+        self.frames.hand_over(run, owner, 1);
+        let live = self.tables.woken(pid);
+        live.space.make_present(page);
+        live.table.insert(page, run.start);
+        live.counts.taken += run.frames;
+        live.counts.zeroed += 1;
         Ok(())
     }
 

@@ -73,6 +73,9 @@ impl SystemMemory for ProcessMemory<'_> {
     #[inline]
     fn touch(&mut self, at: Address, bytes: u64) {
         let space = &mut self.kernel.tables.woken(self.pid).space;
+        if space.is_ready(at, bytes) {
+            return;
+        }
         let pages = space.pages_of(at, bytes);
         if !space.all_ready(pages) {
             self.kernel.touch_slowly(self.pid, pages);

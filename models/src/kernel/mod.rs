@@ -23,7 +23,7 @@
 //!
 //! # Cost
 //! A write to present pages compares one word per 64 pages. A fault: O(log) look-ups of area and table. A process that has
-//! made no system call since its start costs 40 bytes and 4 per run of frames, and 4 bytes per frame in the frame map.
+//! made no system call since its start costs 24 bytes and 4 per run of frames, and 4 bytes per frame in the frame map.
 //!
 //! # Left out
 //! Fork and copy on write, huge pages, swap, a page cache, compaction, memory limits of groups. A write to a present page is
@@ -66,7 +66,7 @@ use crate::frames::{AllocError, FrameAllocator, FrameNumber, FrameRequest, Frame
 use crate::{Address, Pid};
 use frames::Frames;
 use image::Loaded;
-use process::{Body, Process};
+use process::{Body, ImageId, Process};
 use slab::Slabs;
 use space::{PageRange, SpaceError};
 use spawn::Asked;
@@ -149,12 +149,12 @@ pub struct Kernel {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Tables {
     settings: KernelSettings,
-    images: BTreeMap<Image, u32>,
+    images: BTreeMap<Image, ImageId>,
     loaded: Vec<Loaded>,
     processes: Vec<Option<Process>>,
     free_pids: Vec<u32>,
     /// Code that processes of a program share, by image.
-    shared: BTreeMap<u32, SharedCode>,
+    shared: BTreeMap<ImageId, SharedCode>,
     slabs: Slabs,
     /// Runs taken by name: process and first frame to frames granted and frames asked for.
     taken: BTreeMap<(u32, u32), (u32, u32)>,

@@ -1,5 +1,7 @@
 //! One process, as the kernel knows it.
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use super::page_table::PageTable;
@@ -10,10 +12,24 @@ use crate::Pid;
 /// A live process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Process {
-    /// Index of its image in the kernel's list.
-    pub(super) image: u32,
+    pub(super) image: ImageId,
     pub(super) object: Option<ObjectId>,
     pub(super) body: Body,
+}
+
+/// Index of an image in the kernel's list, plus 1: so that an empty place among the processes takes no room of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(super) struct ImageId(NonZeroU32);
+
+impl ImageId {
+    pub(super) fn new(index: usize) -> ImageId {
+        let above = u32::try_from(index + 1).ok().and_then(NonZeroU32::new);
+        ImageId(above.expect("there are fewer than 2^32 images"))
+    }
+
+    pub(super) fn index(self) -> usize {
+        self.0.get() as usize - 1
+    }
 }
 
 /// How much there is to know about a process.
@@ -35,7 +51,7 @@ pub(super) struct Live {
 }
 
 // A million quiet processes must fit in little memory.
-const _: () = assert!(size_of::<Option<Process>>() <= 40);
+const _: () = assert!(size_of::<Option<Process>>() <= 24);
 
 impl Tables {
     pub(super) fn process(&self, pid: Pid) -> &Process {
@@ -49,7 +65,7 @@ impl Tables {
     }
 
     pub(super) fn loaded_of(&self, pid: Pid) -> &Loaded {
-        &self.loaded[self.process(pid).image as usize]
+        &self.loaded[self.process(pid).image.index()]
     }
 
     /// The address space and page table of `pid`, if it has done anything.

@@ -4,6 +4,7 @@
 //! of Linux's slabs (per-cpu slabs, partial lists per node) is not here.
 
 use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
@@ -36,9 +37,20 @@ struct Slab {
     used: u64,
 }
 
-/// An object: slab and place in it.
+/// An object: slab times 64 and place in it, plus 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(super) struct ObjectId(u32);
+pub(super) struct ObjectId(NonZeroU32);
+
+impl ObjectId {
+    fn new(slab: u32, place: u32) -> ObjectId {
+        let above = slab.checked_mul(64).and_then(|first| first.checked_add(place + 1)).and_then(NonZeroU32::new);
+        ObjectId(above.expect("there are fewer than 2^26 slabs"))
+    }
+
+    fn parts(self) -> (u32, u32) {
+        ((self.0.get() - 1) / 64, (self.0.get() - 1) % 64)
+    }
+}
 
 impl Slabs {
     pub(super) fn new(object_bytes: u64, page_bytes: u64) -> Slabs {
@@ -81,7 +93,7 @@ impl Slabs {
             self.partial.remove(&at);
         }
         self.objects += 1;
-        Some(ObjectId(at * 64 + bit))
+        Some(ObjectId::new(at, bit))
     }
 
     /// Makes room: a new slab in `run`.
@@ -98,9 +110,9 @@ impl Slabs {
 
     /// Frees an object; returns the first frame of its slab when that was the last one in it.
     pub(super) fn give(&mut self, object: ObjectId) -> Option<FrameNumber> {
-        let (at, bit) = (object.0 / 64, object.0 % 64);
+        let (at, bit) = object.parts();
         let slab = &mut self.slabs[at as usize];
-        assert!(slab.used >> bit & 1 == 1, "kernel object {} is freed twice", object.0);
+        assert!(slab.used >> bit & 1 == 1, "kernel object {bit} of slab {at} is freed twice");
         slab.used &= !(1 << bit);
         self.objects -= 1;
         if slab.used != 0 {

@@ -3,7 +3,7 @@
 use super::faults::{drop_pages, request_for};
 use super::image::{Part, PartOf};
 use super::page_table::{PageTable, long, short};
-use super::process::{Body, Live, Process};
+use super::process::{Body, ImageId, Live, Process};
 use super::slab::ObjectId;
 use super::space::{PageRange, USER_PAGES};
 use super::{Image, Kernel, Loaded, NoMemory, Owner, Region, SharedCode, frame_map};
@@ -45,7 +45,7 @@ impl Kernel {
     }
 
     /// The number of an image; its layout is worked out the first time.
-    fn load(&mut self, image: &Image) -> Result<u32, NoMemory> {
+    fn load(&mut self, image: &Image) -> Result<ImageId, NoMemory> {
         if let Some(&number) = self.tables.images.get(image) {
             return Ok(number);
         }
@@ -60,7 +60,7 @@ impl Kernel {
             };
             return Err(NoMemory { region: Region::Code, pages: image.pages(), cause });
         }
-        let number = u32::try_from(self.tables.loaded.len()).expect("there are fewer than 2^32 images");
+        let number = ImageId::new(self.tables.loaded.len());
         self.tables.loaded.push(Loaded::new(*image, &self.tables.settings));
         self.tables.images.insert(*image, number);
         Ok(number)
@@ -74,7 +74,7 @@ impl Kernel {
     }
 
     fn enter(&mut self, pid: Pid, process: Process) {
-        self.tables.page_tables += self.tables.loaded[process.image as usize].tables + 1;
+        self.tables.page_tables += self.tables.loaded[process.image.index()].tables + 1;
         if self.tables.free_pids.pop().is_none() {
             self.tables.processes.push(None);
         }
@@ -85,22 +85,22 @@ impl Kernel {
     #[expect(clippy::type_complexity, reason = "three lists that only `spawn` looks at")]
     fn ask_for_all(
         &mut self,
-        image: u32,
+        image: ImageId,
         pid: Pid,
         asked: &mut Vec<Asked>,
     ) -> Result<(Option<NewObject>, Box<[u32]>, Vec<u32>), NoMemory> {
         let object = self.ask_for_object(pid, asked)?;
-        let loaded = &self.tables.loaded[image as usize];
+        let loaded = &self.tables.loaded[image.index()];
         let is_first = loaded.image.share_code && !self.tables.shared.contains_key(&image);
         let shared_parts = if is_first { loaded.shared_parts.clone() } else { Vec::new() };
         let mut shared = Vec::with_capacity(shared_parts.len());
         for part in shared_parts {
             shared.push(self.ask_for(&part, pid, asked)?);
         }
-        let parts = self.tables.loaded[image as usize].parts.len();
+        let parts = self.tables.loaded[image.index()].parts.len();
         let mut frames = Vec::with_capacity(parts);
         for at in 0..parts {
-            let part = self.tables.loaded[image as usize].parts[at];
+            let part = self.tables.loaded[image.index()].parts[at];
             frames.push(self.ask_for(&part, pid, asked)?);
         }
         Ok((object, frames.into_boxed_slice(), shared))
@@ -150,7 +150,7 @@ impl Kernel {
     pub(super) fn wake(&mut self, pid: Pid) {
         let process = self.tables.process(pid);
         let Body::Quiet(frames) = &process.body else { return };
-        let loaded = &self.tables.loaded[process.image as usize];
+        let loaded = &self.tables.loaded[process.image.index()];
         let mut table = PageTable::default();
         let mut kernel_runs = Vec::new();
         let mut enter = |parts: &[Part], frames: &[u32]| {
@@ -175,7 +175,7 @@ impl Kernel {
     /// The frame of a page of a process that has done nothing since its start.
     pub(super) fn translate_quiet(&self, pid: Pid, frames: &[u32], page: u64) -> Option<FrameNumber> {
         let image = self.tables.process(pid).image;
-        let loaded = &self.tables.loaded[image as usize];
+        let loaded = &self.tables.loaded[image.index()];
         if let Some((part, at)) = loaded.part_of(page) {
             return Some(FrameNumber(u64::from(frames[part as usize]) + at));
         }
@@ -207,15 +207,15 @@ impl Kernel {
         self.tables.free_pids.push(pid.0);
     }
 
-    fn exit_quiet(&mut self, pid: Pid, image: u32, frames: &[u32]) {
-        self.tables.page_tables -= self.tables.loaded[image as usize].tables + 1;
+    fn exit_quiet(&mut self, pid: Pid, image: ImageId, frames: &[u32]) {
+        self.tables.page_tables -= self.tables.loaded[image.index()].tables + 1;
         self.give_parts(image, frames, |part| !part.is_kernels_own());
         self.give_all_taken(pid);
         self.give_parts(image, frames, Part::is_kernels_own);
     }
 
-    fn give_parts(&mut self, image: u32, frames: &[u32], wanted: impl Fn(&Part) -> bool) {
-        let loaded = &self.tables.loaded[image as usize];
+    fn give_parts(&mut self, image: ImageId, frames: &[u32], wanted: impl Fn(&Part) -> bool) {
+        let loaded = &self.tables.loaded[image.index()];
         for &at in &loaded.exit_order {
             if wanted(&loaded.parts[at as usize]) {
                 self.frames.give_back_at(long(frames[at as usize]));
@@ -223,7 +223,7 @@ impl Kernel {
         }
     }
 
-    fn exit_live(&mut self, pid: Pid, image: u32, live: Live) {
+    fn exit_live(&mut self, pid: Pid, image: ImageId, live: Live) {
         let mut live = live;
         self.tables.page_tables -= live.space.tables() + 1;
         if live.space.lazy_pages() > 0 {
@@ -249,12 +249,12 @@ impl Kernel {
     }
 
     /// Pages of shared code: they are given back by their last user only.
-    pub(super) fn shared_pages(&self, image: u32) -> PageRange {
-        let loaded = &self.tables.loaded[image as usize];
+    pub(super) fn shared_pages(&self, image: ImageId) -> PageRange {
+        let loaded = &self.tables.loaded[image.index()];
         if loaded.image.share_code { loaded.code } else { PageRange::default() }
     }
 
-    fn leave_shared_code(&mut self, image: u32) {
+    fn leave_shared_code(&mut self, image: ImageId) {
         let Some(code) = self.tables.shared.get_mut(&image) else { return };
         code.users -= 1;
         if code.users > 0 {

@@ -131,11 +131,14 @@ pub struct Area {
     /// The first page's place in the file, in pages. Anonymous areas have one too: the page number where they were first
     /// mapped, which they keep when they move after a write.
     pub offset: u64,
-    /// Which private pages it can hold (Linux: `anon_vma`); 0 before the first write.
+    /// Which private pages it can hold (Linux: `anon_vma`); 0 before the first write, [`Area::INHERITED`] set after a fork.
     pub group: u32,
 }
 
 impl Area {
+    /// Mark of a group that has parents: one that a fork made.
+    pub const INHERITED: u32 = 1 << 31;
+
     /// A private area of zeros at `pages` that nobody has written yet.
     #[must_use]
     pub fn anonymous(pages: PageRange, flags: AreaFlags) -> Area {
@@ -173,14 +176,16 @@ impl Area {
     #[must_use]
     pub(crate) fn lends_group(&self, above: &Area) -> bool {
         let rights_aside = |area: &Area| area.flags.without(AreaFlags::RIGHTS.with(AreaFlags::ACCOUNTED));
-        self.pages.end == above.pages.start
+        let is_own = |area: &Area| area.group & Area::INHERITED == 0;
+        (is_own(self) && is_own(above))
+            && self.pages.end == above.pages.start
             && rights_aside(self) == rights_aside(above)
             && self.backing == above.backing
             && self.offset + self.pages.len() == above.offset
     }
 }
 
-/// Two areas can share one group of private pages: one of them has none yet, or both have the same.
+/// Two areas can share one group of private pages: both have the same, or one has none yet and the other's has no parents.
 pub(crate) const fn groups_agree(one: u32, other: u32) -> bool {
-    one == 0 || other == 0 || one == other
+    one == other || (one == 0 && other & Area::INHERITED == 0) || (other == 0 && one & Area::INHERITED == 0)
 }

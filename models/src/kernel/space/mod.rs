@@ -187,6 +187,8 @@ pub struct BadWrite(pub Address);
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct AddressSpace {
     settings: SpaceSettings,
+    /// Logarithm of the bytes of a page.
+    page_shift: u32,
     areas: AreaList,
     tables: Tables,
     /// The break in bytes, as the process set it.
@@ -204,6 +206,7 @@ impl AddressSpace {
         assert!(settings.page_bytes.is_power_of_two(), "a page has 2^n bytes, not {}", settings.page_bytes);
         AddressSpace {
             brk: settings.start_brk,
+            page_shift: settings.page_bytes.trailing_zeros(),
             settings,
             areas: AreaList::new(GUARD_PAGES),
             tables: Tables::default(),
@@ -211,6 +214,27 @@ impl AddressSpace {
             groups: 0,
             table_changes: Vec::new(),
         }
+    }
+
+    /// A space in which `areas` exist already: a process in the middle of its life. They are taken as they are, without
+    /// joining, and nothing is present in them.
+    ///
+    /// # Panics
+    /// When they do not ascend, or overlap.
+    #[must_use]
+    pub fn with_areas(settings: SpaceSettings, areas: &[Area]) -> AddressSpace {
+        let mut space = AddressSpace::new(settings);
+        for area in areas {
+            assert!(
+                space.areas.is_free(area.pages),
+                "the areas of a space do not overlap at page {:#x}",
+                area.pages.start
+            );
+            space.mapped += area.pages.len();
+            space.groups = space.groups.max(area.group);
+            space.areas.insert(*area);
+        }
+        space
     }
 
     /// What it was made with.
@@ -275,7 +299,7 @@ impl AddressSpace {
     #[inline]
     #[must_use]
     pub fn page_of(&self, at: Address) -> u64 {
-        at.0 >> self.settings.page_bytes.trailing_zeros()
+        at.0 >> self.page_shift
     }
 
     /// The address of a page's first byte.
@@ -341,6 +365,14 @@ impl AddressSpace {
     #[inline]
     pub fn all_ready(&mut self, pages: PageRange) -> bool {
         self.tables.all_ready(pages)
+    }
+
+    /// Whether a write to the `bytes` bytes at `at` is no business of the kernel, because all their pages are present and
+    /// wanted. May say no although they are: only the table looked at last is looked at.
+    #[inline]
+    #[must_use]
+    pub fn is_ready(&self, at: Address, bytes: u64) -> bool {
+        bytes != 0 && self.tables.is_ready(self.page_of(at), at.0.saturating_add(bytes - 1) >> self.page_shift)
     }
 
     /// Takes the mark of `MADV_FREE` off pages that are written again.
@@ -410,7 +442,9 @@ impl AddressSpace {
 
     /// Page tables that `page` needs and that do not exist, from the highest to the lowest.
     pub fn missing_tables(&self, page: u64) -> impl Iterator<Item = TableId> + '_ {
-        (1..TABLE_LEVELS).rev().map(move |level| TableId::of(level, page)).filter(|&table| !self.tables.has(table))
+        // A lowest table has all those above it.
+        let levels = if self.tables.has_lowest(page) { 0..0 } else { 1..TABLE_LEVELS };
+        levels.rev().map(move |level| TableId::of(level, page)).filter(|&table| !self.tables.has(table))
     }
 
     /// Gives `page` content, and the page tables it needs.
@@ -421,7 +455,7 @@ impl AddressSpace {
     }
 
     fn make_tables(&mut self, page: u64) {
-        if self.tables.has(TableId::of(1, page)) {
+        if self.tables.has_lowest(page) {
             return;
         }
         for level in (1..TABLE_LEVELS).rev() {

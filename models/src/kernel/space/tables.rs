@@ -170,6 +170,24 @@ impl Tables {
         Some(&mut self.leaves[self.last.place as usize])
     }
 
+    /// Whether the pages from `first` to `last` lie in one word of the table looked at last and are present and wanted.
+    #[inline]
+    pub(crate) fn is_ready(&self, first: u64, last: u64) -> bool {
+        if self.last.index != first / TABLE_ENTRIES || first / 64 != last / 64 {
+            return false;
+        }
+        let Some(leaf) = self.leaves.get(self.last.place as usize) else { return false };
+        let word = index(first % TABLE_ENTRIES / 64);
+        let mask = (u64::MAX >> (63 - (last - first))) << (first % 64);
+        leaf.present[word] & !leaf.lazy[word] & mask == mask
+    }
+
+    /// Whether `page` has its table of level 1.
+    #[inline]
+    pub(crate) fn has_lowest(&self, page: u64) -> bool {
+        self.leaf(page / TABLE_ENTRIES).is_some()
+    }
+
     /// Whether all of `pages` are present and wanted, with little work; remembers the table for the next question.
     #[inline]
     pub(crate) fn all_ready(&mut self, pages: PageRange) -> bool {
