@@ -63,9 +63,11 @@ impl Fit for FirstFit {
     }
 
     fn places(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
-        let low = (self.place == Place::Low).then(|| self.memory.upwards(0, request));
-        let high = (self.place == Place::High).then(|| self.memory.downwards(request));
-        low.into_iter().flatten().chain(high.into_iter().flatten())
+        let from = match self.place {
+            Place::Low => 0,
+            Place::High => self.memory.frames(),
+        };
+        self.memory.sweep(self.place, from, request)
     }
 
     fn rule(&self) -> &'static str {

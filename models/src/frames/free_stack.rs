@@ -21,7 +21,8 @@
 //! # Left out
 //! Migrate types and cpus: ignored. xv6 starts with the highest frame on top, because it frees them upwards.
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Deserializer, Error as _};
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::fit::{Place, Placement};
 use super::{AllocError, Explanation, FrameAllocator, FrameNumber, FrameRequest, FrameRun, FrameSetting, FreeError};
@@ -29,7 +30,7 @@ use crate::registry::{BadOptions, Model};
 use crate::{Violation, ensure, index};
 
 /// See the [module page](self) for the rules.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct FreeStack {
     /// Frames that were handed out and came back, the top one last.
     back: Vec<u32>,
@@ -280,6 +281,44 @@ impl FreeStack {
     }
 }
 
+/// As it is written: the stack, from which the rest is built again.
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    frames: u64,
+    fresh: u64,
+    back: Vec<u32>,
+    searched: u64,
+}
+
+impl Serialize for FreeStack {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let FreeStack { frames, fresh, searched, .. } = *self;
+        Saved { frames, fresh, back: self.back.clone(), searched }.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FreeStack {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<FreeStack, D::Error> {
+        let Saved { frames, fresh, back, searched } = Saved::deserialize(deserializer)?;
+        if frames == 0 || frames > FreeStack::FRAMES_MAX || fresh > frames {
+            return Err(D::Error::custom("a free stack lies in its memory"));
+        }
+        let live = vec![0; index(frames.div_ceil(64))];
+        let mut stack = FreeStack { back, fresh, live, frames, holes: 0, searched };
+        (0..fresh).for_each(|frame| stack.set_live(FrameNumber(frame)));
+        for at in 0..stack.back.len() {
+            let frame = FrameNumber(u64::from(stack.back[at]));
+            if !stack.is_live(frame) {
+                return Err(D::Error::custom("a frame is on the stack once, and below those that are fresh"));
+            }
+            stack.clear_live(frame);
+        }
+        let mut holes = 0;
+        stack.for_each_free(&mut |_| holes += 1);
+        Ok(FreeStack { holes, ..stack })
+    }
+}
+
 fn place(frames: FrameRun, request: &FrameRequest) -> Option<FrameRun> {
     Placement::at(Place::Low, frames, request).map(|found| found.taken)
 }
@@ -347,6 +386,19 @@ mod tests {
         assert_snapshot!(draw(&memory), @"##..#...");
         assert_eq!(take(&mut memory, 1), FrameRun::new(7, 1));
         assert!(memory.allocate(&FrameRequest::frames(1).aligned(4)).is_err());
+    }
+
+    #[test]
+    fn a_stack_that_names_a_frame_twice_is_not_read_back() {
+        let read = |back: Vec<u32>, fresh| {
+            let saved = Saved { frames: 8, fresh, back, searched: 0 };
+            let bytes = postcard::to_stdvec(&saved).expect("plain data");
+            postcard::from_bytes::<FreeStack>(&bytes).ok().map(|stack| draw(&stack))
+        };
+        assert_eq!(read(vec![1, 3], 5).as_deref(), Some("#.#.#..."));
+        assert_eq!(read(vec![1, 1], 5), None);
+        assert_eq!(read(vec![6], 5), None);
+        assert_eq!(read(vec![], 9), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! # Models
 //! The roving pointer that spares first fit the small remainders at the bottom of memory. Of its two common readings this
 //! is the one by address: the rover is a place in memory, even inside a free run. The other one is
-//! [`next_hole`](super::next_hole). Source: Knuth, TAOCP vol. 1, section 2.5, exercise 6.
+//! [`next_hole`](super::next_hole). Source: Knuth, TAOCP vol. 1, section 2.5, on the roving pointer.
 //!
 //! # Rules
 //! 1. The rover is the end of the block placed last, 0 at first; a refusal and a free leave it where it is.
@@ -14,7 +14,7 @@
 //!
 //! # Invariants
 //! Verified by `check`: free and live runs tile memory; between two free ones lies a taken frame (rule 5); the longest
-//! run known for each part of memory is its longest run; counts add up; the rover lies in memory or at its end.
+//! run known for each part of memory is its longest run; counts add up.
 //!
 //! # Cost
 //! `allocate` and `free` O(log frames), of fan-out 16; an aligned request also looks at each longer run before the one it
@@ -69,8 +69,8 @@ impl Fit for NextFit {
         let part = self
             .cut_hole()
             .and_then(|hole| Placement::within(Place::Low, hole, FrameRun::between(rover, hole.end()), request));
-        let above = self.memory.upwards(rover.0, request);
-        let round = self.memory.upwards(0, request).take_while(move |place| place.hole.start < rover);
+        let above = self.memory.sweep(Place::Low, rover.0, request);
+        let round = self.memory.sweep(Place::Low, 0, request).take_while(move |place| place.hole.start < rover);
         part.into_iter().chain(above).chain(round)
     }
 

@@ -3,7 +3,7 @@
 //! # Models
 //! The roving pointer as an entry of the free list: it names a hole, and a hole is used from its start. Of the two common
 //! readings of next fit this is the one by hole; the other one is [`next_fit`](super::next_fit).
-//! Source: Knuth, TAOCP vol. 1, section 2.5, exercise 6.
+//! Source: Knuth, TAOCP vol. 1, section 2.5, on the roving pointer.
 //!
 //! # Rules
 //! 1. The rover is the end of the block placed last, 0 at first; a refusal and a free leave it where it is.
@@ -24,7 +24,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fit::{ByAddress, Fit, JoinOptions, Memory, Placement};
+use super::fit::{ByAddress, Fit, JoinOptions, Memory, Place, Placement};
 use super::{FrameAllocator, FrameNumber, FrameRequest, FrameRun, FrameSetting};
 use crate::registry::{BadOptions, Model};
 
@@ -65,8 +65,8 @@ impl Fit for NextHole {
 
     fn places(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
         let first = self.first();
-        let above = self.memory.upwards(first.0, request);
-        let round = self.memory.upwards(0, request).take_while(move |place| place.hole.start < first);
+        let above = self.memory.sweep(Place::Low, first.0, request);
+        let round = self.memory.sweep(Place::Low, 0, request).take_while(move |place| place.hole.start < first);
         above.chain(round)
     }
 

@@ -2,8 +2,7 @@
 //!
 //! # Models
 //! The opposite of best fit: cuts the longest run, so that what is left of it stays useful.
-//! Source: textbooks on operating systems list it beside first and best fit (Silberschatz et al., "Contiguous memory
-//! allocation"); Shore 1975 compares them.
+//! Source: Silberschatz, Galvin and Gagne, Operating System Concepts, "Contiguous memory allocation".
 //!
 //! # Rules
 //! 1. Of the runs that hold the request after alignment the longest is used; on a tie the lowest.

@@ -114,8 +114,8 @@ impl ByAddress {
         // From the bottom of memory there is nothing to climb past.
         let lowest_level = if word == 0 { self.levels.len() - 1 } else { 0 };
         let mut at = word;
-        for (height, level) in self.levels.iter().enumerate().skip(lowest_level) {
-            let siblings = level.longest.get(index(at)..index((at / FAN + 1) * FAN))?;
+        for height in lowest_level..self.levels.len() {
+            let siblings = self.levels[height].longest.get(index(at)..index((at / FAN + 1) * FAN))?;
             if let Some(ahead) = siblings.iter().position(|longest| *longest >= least) {
                 return Some(self.first_word_under(height, at + ahead as u64, least));
             }
@@ -234,35 +234,31 @@ fn narrow(frames: u64) -> u32 {
 }
 
 impl Memory<ByAddress> {
-    /// Places for `request` in free runs that start at frame `from` or above, ascending, each at the low end of its run.
-    pub fn upwards(&self, from: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
-        let (mut from, request) = (from, *request);
+    /// Places for `request` in the free runs that start at frame `from` or above, ascending, each at the low end of its run;
+    /// for [`Place::High`] in those that start below `from`, descending, each at the high end.
+    pub fn sweep(&self, place: Place, from: u64, request: &FrameRequest) -> impl Iterator<Item = Placement> {
+        let request = *request;
+        let mut from = match (place, request.below) {
+            (Place::High, Some(below)) => from.min(below.0),
+            _ => from,
+        };
         iter::from_fn(move || {
             loop {
-                let hole = self.index().lowest(self.tiling(), from, request.frames)?;
-                from = hole.end().0;
-                if request.below.is_some_and(|below| below <= hole.start) {
+                let hole = match place {
+                    Place::Low => self.index().lowest(self.tiling(), from, request.frames)?,
+                    Place::High => self.index().highest(self.tiling(), from, request.frames)?,
+                };
+                from = match place {
+                    Place::Low => hole.end().0,
+                    Place::High => hole.start.0,
+                };
+                let beyond = request.below.is_some_and(|below| below <= hole.start);
+                if beyond && place == Place::Low {
                     return None;
                 }
-                let place = Placement::at(Place::Low, hole, &request);
-                if place.is_some() {
-                    return place;
-                }
-            }
-        })
-    }
-
-    /// Places for `request` in all free runs, descending, each at the high end of its run.
-    pub fn downwards(&self, request: &FrameRequest) -> impl Iterator<Item = Placement> {
-        let request = *request;
-        let mut below = request.below.map_or(self.frames(), |below| below.0.min(self.frames()));
-        iter::from_fn(move || {
-            loop {
-                let hole = self.index().highest(self.tiling(), below, request.frames)?;
-                below = hole.start.0;
-                let place = Placement::at(Place::High, hole, &request);
-                if place.is_some() {
-                    return place;
+                let found = Placement::at(place, hole, &request);
+                if found.is_some() {
+                    return found;
                 }
             }
         })
@@ -271,6 +267,6 @@ impl Memory<ByAddress> {
     /// Free runs that start below `frame`.
     #[must_use]
     pub fn holes_below(&self, frame: u64) -> u64 {
-        self.index().rank(self.tiling(), frame)
+        self.index().rank(self.tiling(), frame.min(self.frames()))
     }
 }

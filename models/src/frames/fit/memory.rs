@@ -325,6 +325,20 @@ mod tests {
     }
 
     #[test]
+    fn runs_that_are_empty_or_too_many_are_not_read_back() {
+        let read = |runs: Vec<(u64, bool)>| {
+            let saved = Saved { runs, coalescing: Coalescing::Immediate, order: (), searched: 0 };
+            let bytes = postcard::to_stdvec(&saved).expect("plain data");
+            postcard::from_bytes::<Memory<ByAddress>>(&bytes).ok().map(|memory| memory.frames())
+        };
+        assert_eq!(read(vec![(3, true), (1, false)]), Some(4));
+        assert_eq!(read(vec![(3, true), (0, false)]), None);
+        assert_eq!(read(vec![(1 << 32, true)]), None);
+        assert_eq!(read(vec![(u64::MAX, true), (2, false)]), None);
+        assert_eq!(read(vec![]), None);
+    }
+
+    #[test]
     fn a_terabyte_of_one_run_takes_no_more_for_a_frame() {
         let by_address = Memory::<ByAddress>::new(1 << 28, Coalescing::Immediate, ()).expect("a good size");
         assert_eq!((by_address.bytes() * 1000) >> 28, 322, "thousandths of a byte for a frame");
