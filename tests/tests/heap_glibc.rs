@@ -2,14 +2,14 @@
 //!
 //! `tests/data/heap` has what is small; longer recordings are read from `../shared` beside the repository where they are.
 
-use std::fs;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use framesim::conform::heap::{HeapCase, HeapVerdict, ReplaySetting, hold};
 use framesim_models::heap::flat_memory::FlatMemory;
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
 use framesim_models::{Address, Coins, ThreadId};
+use framesim_tests::packed::{self, beside, text};
 
 /// One thread makes all calls.
 const SMALL: &[&str] = &["ls", "pigz", "gen-small", "gen-mixed", "gen-large", "gen-huge", "gen-align", "gen-edge"];
@@ -25,32 +25,12 @@ fn glibc() -> Box<dyn HeapAllocator> {
 }
 
 fn data() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("data/heap")
-}
-
-/// The recordings beside the repository (or beside the folder of its worktrees).
-fn beside() -> Option<PathBuf> {
-    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    ["../shared", "../../shared"]
-        .iter()
-        .map(|path| repository.join(path))
-        .find(|path| path.join("traces/heap").is_dir())
+    packed::data().join("heap")
 }
 
 /// Says on the terminal that a test saw less than it could: `cargo test` hides what a passing test prints.
 fn say_skipped(what: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {what}: ../shared is not beside the repository");
-}
-
-fn text(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    if path.extension().is_none_or(|extension| extension != "zst") {
-        return String::from_utf8(bytes).expect("text");
-    }
-    let mut unpacked = String::new();
-    let mut frame = ruzstd::decoding::StreamingDecoder::new(&bytes[..]).expect("a zstd frame");
-    frame.read_to_string(&mut unpacked).expect("a whole frame of text");
-    unpacked
 }
 
 /// Holds the heap against a recording made by one thread.

@@ -41,7 +41,7 @@ impl Call<'_> {
         let rest = chunk.above(lead);
         self.set_header(rest, units);
         self.mark(rest, true);
-        self.write(chunk).set_units(lead);
+        self.write_again(chunk).set_units(lead);
         self.give(chunk);
         rest
     }
@@ -53,7 +53,7 @@ impl Call<'_> {
         }
         let tail = chunk.above(units);
         self.set_header(tail, found - units);
-        self.write(chunk).set_units(units);
+        self.write_again(chunk).set_units(units);
         self.give(tail);
     }
 }

@@ -53,8 +53,7 @@ impl Arena {
         let mut memory = Memory::new(page_bytes);
         for bin in 0..=LAST_BIN + 1 {
             let head = head_of(bin);
-            let links = memory.written(head.above(1).0).expect("the page of the list heads is there from the start");
-            *links = Words { low: head.0, high: head.0 };
+            *memory.at(head.above(1).0) = Words { low: head.0, high: head.0 };
         }
         Arena {
             memory,
@@ -318,7 +317,7 @@ impl Call<'_> {
             return units;
         }
         if self.is_in_use(after) {
-            self.write(after).set_before_in_use(false);
+            self.write_again(after).set_before_in_use(false);
         } else {
             units += self.units(after);
             self.unlink(after);
@@ -345,7 +344,7 @@ impl Call<'_> {
         let top = bytes_of(self.arena.top_units());
         let Some(region) = self.arena.regions.last() else { return top };
         let highest = if self.is_main() {
-            let first = self.arena.regions.iter().next().unwrap_or(region);
+            let first = self.arena.regions.first().unwrap_or(region);
             first.start + self.arena.held_bytes_max
         } else {
             region.start + region.most_bytes

@@ -169,14 +169,14 @@ impl Call<'_> {
     /// Takes a chunk that is on no skip list out of its list.
     pub(super) fn unlink_plain(&mut self, chunk: Chunk) {
         let Words { low: next, high: previous } = self.read(chunk.above(1));
-        self.write(Chunk(next + 1)).high = previous;
-        self.write(Chunk(previous + 1)).low = next;
+        self.write_again(Chunk(next + 1)).high = previous;
+        self.write_again(Chunk(previous + 1)).low = next;
     }
 
     fn link_between(&mut self, before: Chunk, chunk: Chunk, after: Chunk) {
         *self.write(chunk.above(1)) = Words { low: after.0, high: before.0 };
-        self.write(after.above(1)).high = chunk.0;
-        self.write(before.above(1)).low = chunk.0;
+        self.write_again(after.above(1)).high = chunk.0;
+        self.write_again(before.above(1)).low = chunk.0;
     }
 
     /// The next shorter length on the skip list; from the shortest, the longest. None for a chunk that is not on it.
@@ -197,8 +197,8 @@ impl Call<'_> {
     fn skip_link_before(&mut self, at: Chunk, chunk: Chunk) {
         let longer = self.longer(at);
         self.set_longer_shorter(chunk, longer, at);
-        self.write(at.above(2)).high = chunk.0;
-        self.write(longer.above(2)).low = chunk.0;
+        self.write_again(at.above(2)).high = chunk.0;
+        self.write_again(longer.above(2)).low = chunk.0;
     }
 
     /// Takes a chunk off the skip list; the next chunk of its length, if there is one, takes its place.
@@ -210,12 +210,12 @@ impl Call<'_> {
             (true, true) => self.set_longer_shorter(next, next, next),
             (true, false) => {
                 self.set_longer_shorter(next, longer, shorter);
-                self.write(shorter.above(2)).high = next.0;
-                self.write(longer.above(2)).low = next.0;
+                self.write_again(shorter.above(2)).high = next.0;
+                self.write_again(longer.above(2)).low = next.0;
             }
             (false, _) => {
-                self.write(shorter.above(2)).high = longer.0;
-                self.write(longer.above(2)).low = shorter.0;
+                self.write_again(shorter.above(2)).high = longer.0;
+                self.write_again(longer.above(2)).low = shorter.0;
             }
         }
     }

@@ -38,16 +38,24 @@ impl Call<'_> {
         self.number == 0
     }
 
+    #[inline]
     pub(super) fn read(&self, place: Chunk) -> Words {
         self.arena.memory.read(place.0)
     }
 
     /// The words at a place, to be written: the page is resident from now on.
+    #[inline]
     pub(super) fn write(&mut self, place: Chunk) -> &mut Words {
-        if self.arena.memory.written(place.0).is_none() {
+        if !self.arena.memory.is_known(place.0) {
             self.write_first(place);
         }
-        self.arena.memory.written(place.0).expect("a page that was just added")
+        self.arena.memory.at(place.0)
+    }
+
+    /// The words at a place that was written before, to be written again.
+    #[inline]
+    pub(super) fn write_again(&mut self, place: Chunk) -> &mut Words {
+        self.arena.memory.at(place.0)
     }
 
     #[cold]
@@ -60,7 +68,7 @@ impl Call<'_> {
     /// The allocator writes to `bytes` bytes behind a chunk's header: it clears or copies.
     pub(super) fn write_block(&mut self, chunk: Chunk, bytes: u64) {
         let last = Units::try_from((HEADER_BYTES + bytes.max(1) - 1) / UNIT_BYTES).expect("inside a chunk");
-        if !self.arena.memory.is_range_written(chunk.0 + 1, chunk.0 + last) {
+        if !self.arena.memory.is_range_known(chunk.0 + 1, chunk.0 + last) {
             let at = self.user_address(chunk);
             self.os.touch(at, bytes);
         }
@@ -87,7 +95,7 @@ impl Call<'_> {
 
     /// Writes a free chunk's length behind its end, for the neighbour above.
     pub(super) fn set_footer(&mut self, chunk: Chunk, units: Units) {
-        self.write(chunk.above(units)).low = units;
+        self.write_again(chunk.above(units)).low = units;
     }
 
     /// Whether a chunk is in use, caches and fast bins included: its neighbour above knows.
@@ -98,6 +106,6 @@ impl Call<'_> {
     /// Marks a chunk as in use or free in its neighbour above.
     pub(super) fn mark(&mut self, chunk: Chunk, in_use: bool) {
         let after = chunk.above(self.units(chunk));
-        self.write(after).set_before_in_use(in_use);
+        self.write_again(after).set_before_in_use(in_use);
     }
 }

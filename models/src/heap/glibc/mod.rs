@@ -63,11 +63,11 @@ use serde::{Deserialize, Serialize};
 
 use self::arena::Arena;
 use self::call::Taken;
-use self::chunk::{Chunk, HEADER_BYTES, LOST_BYTES, Units, bytes_of, units_of_request};
+use self::chunk::{HEADER_BYTES, LOST_BYTES, Units, bytes_of, units_of_request};
 use self::heaps::Heaps;
 use self::mapped::Mapped;
 use self::realloc::Resized;
-use self::tcache::{Owned, TABLE_BYTES};
+use self::tcache::{Owned, TABLE_BYTES, Tcache};
 use self::threads::{Choice, Thread};
 use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
 use crate::registry::{BadOptions, Model};
@@ -192,17 +192,14 @@ Threads: an arena each, up to 8 for each processor, in heaps of 64 MiB.";
 }
 
 impl HeapAllocator for Glibc {
+    #[inline]
     fn malloc(&mut self, thread: ThreadId, bytes: u64, os: &mut dyn SystemMemory) -> Result<Address, OutOfMemory> {
         let units = units_of_request(bytes)?;
         self.searched = 0;
-        self.ensure_cache(thread, os);
-        if let Some(cache) = &mut self.threads[index(thread.0.into())].cache
-            && let Some(Owned { arena, chunk }) = cache.pop(units)
-        {
-            return Ok(self.hand_out_chunk(arena, chunk));
+        match self.cache(thread).and_then(|cache| cache.pop(units)) {
+            Some(owned) => Ok(self.hand_out_chunk(owned)),
+            None => self.malloc_uncached(thread, units, bytes, os),
         }
-        let (arena, taken) = self.serve(thread, bytes, os, |call| call.take(units))?;
-        Ok(self.hand_out(arena, taken))
     }
 
     fn calloc(
@@ -257,14 +254,24 @@ impl HeapAllocator for Glibc {
         }
     }
 
+    #[inline]
     fn free(&mut self, thread: ThreadId, at: Address, os: &mut dyn SystemMemory) -> Result<(), HeapFreeError> {
         self.searched = 0;
-        let Some(owned) = self.live_chunk(at) else {
+        let Some(owned) = self.chunk_at(at) else {
             return if self.mapped.free(at, os) { Ok(()) } else { Err(HeapFreeError(at)) };
         };
-        self.ensure_cache(thread, os);
-        self.take_in(owned);
-        self.call(owned.arena, thread, os).give(owned.chunk);
+        let memory = &mut self.arenas[index(owned.arena.into())].memory;
+        // Where the link behind the header may be the first write to its page, the kernel has to hear of it.
+        let is_link_known = memory.knows_next(owned.chunk.0);
+        let header = memory.get(owned.chunk.0).filter(|header| header.is_live()).ok_or(HeapFreeError(at))?;
+        let cache = self.threads.get_mut(index(thread.0.into())).and_then(|thread| thread.cache.as_mut());
+        if is_link_known && cache.is_some_and(|cache| cache.push(header.units(), owned)) {
+            header.clear_live();
+            self.live_blocks -= 1;
+            self.live_units -= u64::from(header.units());
+        } else {
+            self.free_uncached(thread, owned, os);
+        }
         Ok(())
     }
 
@@ -315,27 +322,51 @@ impl HeapAllocator for Glibc {
 }
 
 impl Glibc {
-    /// Every call but `memalign` and those on mapped blocks gives the calling thread a cache first.
     #[inline]
+    fn cache(&mut self, thread: ThreadId) -> Option<&mut Tcache> {
+        self.threads.get_mut(index(thread.0.into()))?.cache.as_mut()
+    }
+
+    /// Every call but `memalign` and those on mapped blocks gives the calling thread a cache first.
     fn ensure_cache(&mut self, thread: ThreadId, os: &mut dyn SystemMemory) {
-        if self.threads.get(index(thread.0.into())).is_none_or(|thread| thread.cache.is_none()) {
+        if self.cache(thread).is_none() {
             self.start_cache(thread, os);
         }
     }
 
-    #[inline]
+    #[inline(never)]
+    fn malloc_uncached(
+        &mut self,
+        thread: ThreadId,
+        units: u64,
+        bytes: u64,
+        os: &mut dyn SystemMemory,
+    ) -> Result<Address, OutOfMemory> {
+        self.ensure_cache(thread, os);
+        // Starting the cache can put nothing into it.
+        let (arena, taken) = self.serve(thread, bytes, os, |call| call.take(units))?;
+        Ok(self.hand_out(arena, taken))
+    }
+
+    #[inline(never)]
+    fn free_uncached(&mut self, thread: ThreadId, owned: Owned, os: &mut dyn SystemMemory) {
+        self.ensure_cache(thread, os);
+        self.take_in(owned);
+        self.call(owned.arena, thread, os).give(owned.chunk);
+    }
+
     fn hand_out(&mut self, arena: u32, taken: Taken) -> Address {
         match taken {
-            Taken::Chunk(chunk) => self.hand_out_chunk(arena, chunk),
+            Taken::Chunk(chunk) => self.hand_out_chunk(Owned { arena, chunk }),
             Taken::Mapped(at) => at,
         }
     }
 
     /// Makes a chunk a live block.
     #[inline]
-    fn hand_out_chunk(&mut self, arena: u32, chunk: Chunk) -> Address {
+    fn hand_out_chunk(&mut self, Owned { arena, chunk }: Owned) -> Address {
         let arena = &mut self.arenas[index(arena.into())];
-        let header = arena.memory.written(chunk.0).expect("a chunk has a header");
+        let header = arena.memory.at(chunk.0);
         header.set_live();
         self.live_blocks += 1;
         self.live_units += u64::from(header.units());
@@ -346,24 +377,28 @@ impl Glibc {
     #[inline]
     fn take_in(&mut self, owned: Owned) {
         let arena = &mut self.arenas[index(owned.arena.into())];
-        let header = arena.memory.written(owned.chunk.0).expect("a live block has a header");
+        let header = arena.memory.at(owned.chunk.0);
         header.clear_live();
         self.live_blocks -= 1;
         self.live_units -= u64::from(header.units());
     }
 
     /// The chunk of the live block at an address, if it lies in an arena.
-    #[inline]
     fn live_chunk(&self, at: Address) -> Option<Owned> {
-        let start = at.0.wrapping_sub(HEADER_BYTES);
-        let owned = match self.arenas.first()?.regions.place(start) {
-            Some(chunk) => Owned { arena: MAIN, chunk },
-            None => {
-                let arena = self.heaps.arena_at(start)?;
-                Owned { arena, chunk: self.arenas[index(arena.into())].regions.place(start)? }
-            }
-        };
+        let owned = self.chunk_at(at)?;
         self.arenas[index(owned.arena.into())].memory.read(owned.chunk.0).is_live().then_some(owned)
+    }
+
+    /// The chunk that a block at this address would be.
+    #[inline]
+    fn chunk_at(&self, at: Address) -> Option<Owned> {
+        let start = at.0.wrapping_sub(HEADER_BYTES);
+        if let Some(chunk) = self.arenas.first()?.regions.place(start) {
+            return Some(Owned { arena: MAIN, chunk });
+        }
+        let arena = self.heaps.arena_at(start)?;
+        let chunk = self.arenas[index(arena.into())].regions.place(start)?;
+        Some(Owned { arena, chunk })
     }
 
     fn units(&self, owned: Owned) -> Units {

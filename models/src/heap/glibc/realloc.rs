@@ -24,12 +24,12 @@ impl Call<'_> {
         let taken = self.take(units)?;
         if taken == Taken::Chunk(chunk.above(self.units(chunk))) {
             let both = self.units(chunk) + self.units(chunk.above(self.units(chunk)));
-            self.write(chunk).set_units(both);
+            self.write_again(chunk).set_units(both);
             self.cut_tail(chunk, wanted);
             return Ok(Resized::InPlace);
         }
         self.copy(chunk, taken);
-        self.write(chunk).clear_live();
+        self.write_again(chunk).clear_live();
         self.give(chunk);
         Ok(Resized::Moved(taken))
     }
@@ -43,7 +43,7 @@ impl Call<'_> {
             if both < wanted + MIN_UNITS {
                 return false;
             }
-            self.write(chunk).set_units(wanted);
+            self.write_again(chunk).set_units(wanted);
             self.arena.top = chunk.above(wanted);
             self.set_header(self.arena.top, both - wanted);
             return true;
@@ -53,7 +53,7 @@ impl Call<'_> {
             return false;
         }
         self.unlink(next);
-        self.write(chunk).set_units(both);
+        self.write_again(chunk).set_units(both);
         true
     }
 
@@ -65,7 +65,7 @@ impl Call<'_> {
             return;
         }
         let tail = chunk.above(wanted);
-        self.write(chunk).set_units(wanted);
+        self.write_again(chunk).set_units(wanted);
         self.set_header(tail, units - wanted);
         self.mark(tail, true);
         self.give(tail);

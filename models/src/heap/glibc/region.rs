@@ -7,17 +7,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::chunk::{Chunk, UNIT_BYTES, Units, Words};
-use crate::{Address, index};
+use crate::Address;
 
 /// Places below this one hold the list heads.
 pub(super) const FIRST_PLACE: u32 = 256;
 /// Places of one arena: 32 GiB of them.
 const PLACES: u64 = 1 << 31;
-/// A page of words never stands for more than this much memory.
-const LONGEST_PAGE_BYTES: u64 = 4096;
 
 /// A contiguous range of an arena's memory.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Region {
     /// The place of its first unit.
     pub first: Chunk,
@@ -37,6 +35,10 @@ impl Region {
         self.start + self.bytes
     }
 
+    const fn holds(&self, address: u64) -> bool {
+        address.wrapping_sub(self.start) < self.bytes
+    }
+
     /// The address of a place in it.
     pub const fn address(&self, place: Chunk) -> u64 {
         self.start + (place.0 - self.first.0) as u64 * UNIT_BYTES
@@ -49,82 +51,110 @@ impl Region {
     }
 }
 
+/// Words of a page: 256 of them for 4 KiB, in two steps because serde knows no longer arrays.
+type Page = [[Words; 16]; 16];
+const PAGE_PLACES: u32 = 256;
+const PAGE_BYTES: u64 = PAGE_PLACES as u64 * UNIT_BYTES;
+const _: () = assert!(FIRST_PLACE.is_multiple_of(PAGE_PLACES), "list heads share no page with chunks");
+
 /// The words of one arena, by place.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Memory {
-    /// Pages of words; one without words was never written by the allocator.
-    pages: Vec<Box<[Words]>>,
-    /// log2 of the places of a page.
-    page_shift: u32,
+    /// Pages of words; none where the allocator never wrote.
+    pages: Vec<Option<Box<Page>>>,
+    /// The kernel's pages are shorter than a page of words: then it hears of every write.
+    has_short_pages: bool,
 }
 
 impl Memory {
     /// No words but those of the list heads.
     pub fn new(page_bytes: u64) -> Memory {
-        let places = (page_bytes.clamp(UNIT_BYTES, LONGEST_PAGE_BYTES) / UNIT_BYTES).next_power_of_two();
-        let mut memory = Memory { pages: Vec::new(), page_shift: places.trailing_zeros() };
-        for page in 0..FIRST_PLACE >> memory.page_shift {
-            memory.add_page(page << memory.page_shift);
-        }
+        let mut memory = Memory { pages: Vec::new(), has_short_pages: page_bytes < PAGE_BYTES };
+        (0..FIRST_PLACE).step_by(PAGE_PLACES as usize).for_each(|place| memory.add_page(place));
         memory
     }
 
     /// The words at a place; zeros where nothing was written yet.
     #[inline]
     pub fn read(&self, place: u32) -> Words {
-        let page = self.pages.get(index(u64::from(place >> self.page_shift)));
-        page.and_then(|words| words.get(self.slot(place))).copied().unwrap_or_default()
+        match self.pages.get(page_of(place)) {
+            Some(Some(page)) => page[row_of(place)][column_of(place)],
+            _ => Words::default(),
+        }
+    }
+
+    /// The words at a place whose page was written before.
+    #[inline]
+    pub fn at(&mut self, place: u32) -> &mut Words {
+        let page = self.pages.get_mut(page_of(place)).and_then(Option::as_mut);
+        &mut page.expect("the allocator wrote to this page before")[row_of(place)][column_of(place)]
     }
 
     /// The words at a place, if its page was written before.
     #[inline]
-    pub fn written(&mut self, place: u32) -> Option<&mut Words> {
-        let slot = self.slot(place);
-        self.pages.get_mut(index(u64::from(place >> self.page_shift)))?.get_mut(slot)
+    pub fn get(&mut self, place: u32) -> Option<&mut Words> {
+        let page = self.pages.get_mut(page_of(place)).and_then(Option::as_mut)?;
+        Some(&mut page[row_of(place)][column_of(place)])
     }
 
-    /// Whether the page of a place was written before.
+    /// Whether the kernel knows that the page of a place was written.
     #[inline]
-    pub fn is_written(&self, place: u32) -> bool {
-        self.pages.get(index(u64::from(place >> self.page_shift))).is_some_and(|words| !words.is_empty())
+    pub fn is_known(&self, place: u32) -> bool {
+        !self.has_short_pages && matches!(self.pages.get(page_of(place)), Some(Some(_)))
+    }
+
+    /// Whether the kernel knows of the place behind one that it knows of, by a look at the numbers alone.
+    #[inline]
+    pub fn knows_next(&self, place: u32) -> bool {
+        !self.has_short_pages && place % PAGE_PLACES != PAGE_PLACES - 1
     }
 
     /// Makes the page of a place one that was written.
     pub fn add_page(&mut self, place: u32) {
-        let page = index(u64::from(place >> self.page_shift));
+        let page = page_of(place);
         if page >= self.pages.len() {
-            self.pages.resize_with(page + 1, Box::default);
+            self.pages.resize_with(page + 1, || None);
         }
-        if self.pages[page].is_empty() {
-            self.pages[page] = vec![Words::default(); 1 << self.page_shift].into_boxed_slice();
-        }
+        self.pages[page].get_or_insert_default();
     }
 
     /// Forgets the pages from `place`, the first of a page, to the end.
     pub fn forget_from(&mut self, place: u32) {
-        self.pages.truncate(index(u64::from(place >> self.page_shift)));
+        self.pages.truncate(page_of(place));
     }
 
-    /// Whether a place in each page of a range shows that the range was written; only short ranges are looked at.
-    pub fn is_range_written(&self, from: u32, to: u32) -> bool {
+    /// Whether the kernel knows that all of a range was written; only short ranges are looked at.
+    pub fn is_range_known(&self, from: u32, to: u32) -> bool {
         const LOOKED_AT: u32 = 4;
-        let (first, last) = (from >> self.page_shift, to >> self.page_shift);
-        last - first < LOOKED_AT && (first..=last).all(|page| self.is_written(page << self.page_shift))
+        let (first, last) = (from / PAGE_PLACES, to / PAGE_PLACES);
+        last - first < LOOKED_AT && (first..=last).all(|page| self.is_known(page * PAGE_PLACES))
     }
+}
 
-    fn slot(&self, place: u32) -> usize {
-        index(u64::from(place & ((1 << self.page_shift) - 1)))
-    }
+const fn page_of(place: u32) -> usize {
+    (place / PAGE_PLACES) as usize
+}
+
+const fn row_of(place: u32) -> usize {
+    (place / 16 % 16) as usize
+}
+
+const fn column_of(place: u32) -> usize {
+    (place % 16) as usize
 }
 
 /// The regions of one arena, in the order of their places: the last one alone holds top and can grow.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct Regions(Vec<Region>);
+pub(super) struct Regions {
+    /// Most arenas have one only; it is empty before there is any.
+    first: Region,
+    others: Vec<Region>,
+}
 
 impl Regions {
     /// Adds `bytes` at `start` behind all others; `None` when the arena has no places left.
     pub fn add(&mut self, start: u64, bytes: u64, table_bytes: u64, at_break: bool) -> Option<Region> {
-        let used = self.0.last().map_or(FIRST_PLACE, |last| last.place(last.end()).0);
+        let used = self.last().map_or(FIRST_PLACE, |last| last.place(last.end()).0);
         // The same place within a page of words as within the page of memory.
         let aligned = used.next_multiple_of(FIRST_PLACE);
         let offset = start % (u64::from(FIRST_PLACE) * UNIT_BYTES) / UNIT_BYTES;
@@ -134,39 +164,47 @@ impl Regions {
         }
         let first = Chunk(u32::try_from(first).expect("below 2^31"));
         let region = Region { first, start, table_bytes, bytes, most_bytes: bytes, at_break };
-        self.0.push(region);
+        match self.first.bytes {
+            0 => self.first = region,
+            _ => self.others.push(region),
+        }
         Some(region)
     }
 
+    pub fn first(&self) -> Option<&Region> {
+        (self.first.bytes > 0).then_some(&self.first)
+    }
+
     pub fn last(&self) -> Option<&Region> {
-        self.0.last()
+        self.others.last().or_else(|| self.first())
     }
 
     /// The last region and the one before it.
     pub fn last_two(&self) -> Option<(Region, Region)> {
-        match self.0[..] {
+        match self.others[..] {
             [.., before, last] => Some((before, last)),
-            _ => None,
+            [last] => Some((self.first, last)),
+            [] => None,
         }
     }
 
-    /// Drops the last region; the one before it is the last then.
-    pub fn drop_last(&mut self) -> Option<Region> {
-        self.0.pop()
+    /// Drops the last region; the one before it is the last then. The first one stays.
+    pub fn drop_last(&mut self) {
+        self.others.pop();
     }
 
     pub fn iter(&self) -> impl Iterator<Item = &Region> {
-        self.0.iter()
+        self.first().into_iter().chain(&self.others)
     }
 
     /// Whether the last region can have `bytes` in all.
     pub fn can_hold(&self, bytes: u64) -> bool {
-        self.0.last().is_some_and(|last| u64::from(last.first.0) + bytes / UNIT_BYTES < PLACES)
+        self.last().is_some_and(|last| u64::from(last.first.0) + bytes / UNIT_BYTES < PLACES)
     }
 
     /// Gives the last region another length.
     pub fn resize_last(&mut self, bytes: u64) {
-        let last = self.0.last_mut().expect("an arena that grows has a region");
+        let last = self.others.last_mut().unwrap_or(&mut self.first);
         last.bytes = bytes;
         last.most_bytes = last.most_bytes.max(bytes);
     }
@@ -174,18 +212,25 @@ impl Regions {
     /// The address of a place.
     #[inline]
     pub fn address(&self, place: Chunk) -> Address {
-        let region = match &self.0[..] {
-            [only] => only,
-            many => &many[many.partition_point(|region| region.first <= place) - 1],
-        };
-        Address(region.address(place))
+        if self.others.is_empty() {
+            return Address(self.first.address(place));
+        }
+        match self.others.partition_point(|region| region.first <= place) {
+            0 => Address(self.first.address(place)),
+            above => Address(self.others[above - 1].address(place)),
+        }
     }
 
     /// The place at an address, if it is one of this arena.
     #[inline]
     pub fn place(&self, address: u64) -> Option<Chunk> {
-        let region = self.0.iter().find(|region| address.wrapping_sub(region.start) < region.bytes)?;
-        address.is_multiple_of(UNIT_BYTES).then(|| region.place(address))
+        if !address.is_multiple_of(UNIT_BYTES) {
+            return None;
+        }
+        if self.first.holds(address) {
+            return Some(self.first.place(address));
+        }
+        self.others.iter().find(|region| region.holds(address)).map(|region| region.place(address))
     }
 }
 
@@ -206,6 +251,13 @@ mod tests {
     }
 
     #[test]
+    fn of_pages_shorter_than_a_page_of_words_nothing_is_known() {
+        let mut memory = Memory::new(1024);
+        memory.add_page(300);
+        assert!(!memory.is_known(300) && !memory.knows_next(300));
+    }
+
+    #[test]
     fn an_arena_has_at_most_32_gib() {
         let mut regions = Regions::default();
         assert!(regions.add(0x1000_0000, 31 << 30, 0, true).is_some());
@@ -215,11 +267,12 @@ mod tests {
     #[test]
     fn a_page_of_words_is_written_or_reads_as_zeros() {
         let mut memory = Memory::new(4096);
-        assert!(memory.written(300).is_none());
+        assert!(memory.get(300).is_none());
         memory.add_page(300);
-        memory.written(300).expect("just added").high = 7;
+        memory.at(300).high = 7;
         assert_eq!(memory.read(300).high, 7);
-        assert!(memory.is_written(511) && !memory.is_written(512));
+        assert!(memory.is_known(511) && !memory.is_known(512));
+        assert!(memory.knows_next(510) && !memory.knows_next(511));
         memory.forget_from(256);
         assert_eq!(memory.read(300), Words::default());
     }

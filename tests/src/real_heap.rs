@@ -1,0 +1,197 @@
+//! The malloc of this machine's C library, played by a small C program: `tests/real/replay.c`.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use framesim_models::heap::{HeapAllocator, SystemMemory};
+use framesim_models::kernel::AddressSpace;
+use framesim_models::{Address, ThreadId, index};
+
+/// A heap call of one thread. Blocks have numbers; a number is used once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// Who makes it: 0 is the main thread.
+    pub thread: u8,
+    /// What is asked.
+    pub asks: Asks,
+}
+
+/// What a [`Call`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// `malloc(bytes)`.
+    Malloc(u32, u64),
+    /// `calloc(count, bytes)`.
+    Calloc(u32, u64, u64),
+    /// `realloc` of the second block, which becomes the first.
+    Realloc(u32, u32, u64),
+    /// `memalign(align, bytes)`.
+    Aligned(u32, u64, u64),
+    /// `free`.
+    Free(u32),
+    /// The thread ends; it makes no call after this one.
+    Exit,
+}
+
+/// What came of a call. Sizes of the process are those after every 256th call and the last; 0 in between.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Answer {
+    /// Where the block is; 0 without one.
+    pub at: u64,
+    /// Bytes it may use.
+    pub usable: u64,
+    /// The program break.
+    pub brk: u64,
+    /// Mapped bytes of the process.
+    pub mapped: u64,
+    /// Resident bytes of the process.
+    pub resident: u64,
+}
+
+/// What the real library did.
+#[derive(Clone, Debug)]
+pub struct RealRun {
+    /// Time of all calls.
+    pub nanos: u64,
+    /// The sizes before the first call.
+    pub before: Answer,
+    /// One for each call.
+    pub answers: Vec<Answer>,
+    /// The mappings before the first call.
+    pub maps: String,
+}
+
+/// Calls between two looks at the sizes of the process.
+const EVERY: usize = 256;
+const WORDS: usize = 5;
+
+/// The C program, built in a folder for temporary files.
+#[derive(Debug)]
+pub struct RealHeap {
+    folder: PathBuf,
+}
+
+impl RealHeap {
+    /// Builds the program; says why where it cannot, or where the C library is not glibc `version`.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub fn build(folder: &Path, version: &str) -> Result<RealHeap, String> {
+        let found = Command::new("getconf").arg("GNU_LIBC_VERSION").output();
+        let found = found.map_err(|_| "the C library does not tell its version".to_owned())?;
+        let found = String::from_utf8_lossy(&found.stdout).trim().to_owned();
+        if found != format!("glibc {version}") {
+            return Err(format!("the C library is `{found}`, not glibc {version}"));
+        }
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/replay.c");
+        let built =
+            Command::new("cc").args(["-O2", "-o"]).arg(folder.join("replay")).arg(source).arg("-lpthread").status();
+        match built {
+            Ok(status) if status.success() => Ok(RealHeap { folder: folder.to_owned() }),
+            Ok(status) => Err(format!("the C compiler ended with {status}")),
+            Err(_) => Err("there is no C compiler".to_owned()),
+        }
+    }
+
+    /// Makes the calls with the real malloc, each by its thread.
+    ///
+    /// # Errors
+    /// When the program cannot be run or fails.
+    pub fn play(&self, calls: &[Call], threads: u8) -> io::Result<RealRun> {
+        let path = |name: &str| self.folder.join(name);
+        std::fs::write(path("calls"), calls.iter().flat_map(record).collect::<Vec<u8>>())?;
+        let mut program = Command::new(path("replay"));
+        let ended =
+            program.arg(path("calls")).arg(threads.to_string()).arg(path("answers")).arg(path("maps")).status()?;
+        if !ended.success() {
+            return Err(io::Error::other(format!("the replayer ended with {ended}")));
+        }
+        let bytes = std::fs::read(path("answers"))?;
+        let mut answers: Vec<Answer> = bytes.chunks_exact(WORDS * 8).map(answer).collect();
+        let before = answers.remove(0);
+        Ok(RealRun { nanos: before.at, before, answers, maps: std::fs::read_to_string(path("maps"))? })
+    }
+}
+
+/// A call as the C program reads it.
+fn record(call: &Call) -> Vec<u8> {
+    let (kind, id, old, a, b) = match call.asks {
+        Asks::Malloc(id, bytes) => (b'm', id, 0, bytes, 0),
+        Asks::Calloc(id, count, bytes) => (b'c', id, 0, count, bytes),
+        Asks::Realloc(id, old, bytes) => (b'r', id, old, bytes, 0),
+        Asks::Aligned(id, align, bytes) => (b'a', id, 0, align, bytes),
+        Asks::Free(id) => (b'f', id, 0, 0, 0),
+        Asks::Exit => (b'x', 0, 0, 0, 0),
+    };
+    let mut record = vec![kind, call.thread, 0, 0, 0, 0, 0, 0];
+    for word in [u64::from(id), u64::from(old), a, b] {
+        record.extend(word.to_le_bytes());
+    }
+    record
+}
+
+fn answer(bytes: &[u8]) -> Answer {
+    let word = |nth: usize| u64::from_le_bytes(bytes[nth * 8..nth * 8 + 8].try_into().expect("8 bytes"));
+    Answer { at: word(0), usable: word(1), brk: word(2), mapped: word(3), resident: word(4) }
+}
+
+/// Makes the calls with a model, with every page of each block written as the C program does.
+pub fn play_model(heap: &mut dyn HeapAllocator, space: &mut AddressSpace, calls: &[Call]) -> Vec<Answer> {
+    let mut blocks: Vec<Address> = Vec::new();
+    let mut answers = Vec::with_capacity(calls.len());
+    for (call, nth) in calls.iter().zip(1..) {
+        let block = make(heap, space, &mut blocks, *call);
+        let usable = block.and_then(|at| heap.usable_size(at)).unwrap_or(0);
+        let mut answer =
+            Answer { at: block.unwrap_or_default().0, usable, brk: space.program_break().0, mapped: 0, resident: 0 };
+        if nth % EVERY == 0 || nth == calls.len() {
+            answer.mapped = space.mapped_pages() * space.page_bytes();
+            answer.resident = space.resident_pages() * space.page_bytes();
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+fn make(
+    heap: &mut dyn HeapAllocator,
+    space: &mut AddressSpace,
+    blocks: &mut Vec<Address>,
+    call: Call,
+) -> Option<Address> {
+    let thread = ThreadId(call.thread.into());
+    let (id, bytes, block) = match call.asks {
+        Asks::Malloc(id, bytes) => (id, bytes, heap.malloc(thread, bytes, space).ok()),
+        Asks::Calloc(id, count, bytes) => (id, count * bytes, heap.calloc(thread, count, bytes, space).ok()),
+        Asks::Aligned(id, align, bytes) => (id, bytes, heap.aligned_alloc(thread, align, bytes, space).ok()),
+        Asks::Realloc(id, old, bytes) => {
+            let at = std::mem::take(&mut blocks[index(old.into())]);
+            let block = match at {
+                Address(0) => heap.malloc(thread, bytes, space).ok(),
+                at => heap.realloc(thread, at, bytes, space).ok().flatten(),
+            };
+            (id, bytes, block)
+        }
+        Asks::Free(id) => {
+            let at = std::mem::take(&mut blocks[index(id.into())]);
+            if at != Address(0) {
+                heap.free(thread, at, space).expect("a block that was handed out and is live");
+            }
+            return None;
+        }
+        Asks::Exit => {
+            heap.thread_exit(thread, space);
+            return None;
+        }
+    };
+    let slot = index(id.into());
+    if slot >= blocks.len() {
+        blocks.resize(slot + 1, Address(0));
+    }
+    if let Some(at) = block {
+        space.touch(at, bytes);
+        blocks[slot] = at;
+    }
+    block
+}
