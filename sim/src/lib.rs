@@ -17,6 +17,3 @@ pub mod simulation;
 mod registries;
 
 pub use registries::Registries;
-
-/// Raised whenever the same workload and seed give another digest than before.
-pub const RESULTS_VERSION: u32 = 1;

@@ -145,6 +145,12 @@ pub trait FrameAllocator: ModelState + Send {
     /// largest free block for buddy. O(log runs) or better.
     fn largest_request(&self) -> u64;
 
+    /// Frames of the largest request that would succeed if all free frames lay together: what `largest_request` is to be
+    /// compared with. All of them, unless the policy's blocks are limited.
+    fn largest_together(&self) -> u64 {
+        self.free_frames()
+    }
+
     /// Maximal free runs. O(1).
     fn holes(&self) -> u64;
 

@@ -116,11 +116,11 @@ mod tests {
 
     #[test]
     fn a_hole_that_grew_around_the_rover_is_used_from_its_start() {
-        let mut memory = next_hole("#.........#");
+        let mut memory = next_hole("#.........#..");
         let below_rover = take(&mut memory, 3);
         memory.free(below_rover).expect("it is live");
         assert_eq!(take(&mut memory, 2), FrameRun::new(1, 2));
-        assert_snapshot!(draw(&memory), @"###.......#");
+        assert_snapshot!(draw(&memory), @"###.......#..");
     }
 
     #[test]

@@ -34,7 +34,7 @@ fn long_version() -> &'static str {
         format!(
             "{}\nresults version {} (builds of equal results versions give equal digests)\ntarget {}, {} build",
             env!("CARGO_PKG_VERSION"),
-            crate::RESULTS_VERSION,
+            crate::simulation::RESULTS_VERSION,
             env!("FRAMESIM_TARGET"),
             env!("FRAMESIM_PROFILE"),
         )
@@ -58,8 +58,12 @@ pub enum Command {
     List(List),
     /// Say what a policy or a heap does, with an example.
     Explain(Explain),
+    /// Run a workload.
+    Run(Run),
     /// Look for mistakes in workloads without running them.
     Check(Check),
+    /// Hold a fresh run against a digest log.
+    Verify(Verify),
     /// Hold models against recorded cases.
     Conform(Conform),
     /// Print a script that completes commands in a shell.

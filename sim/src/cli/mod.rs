@@ -13,9 +13,15 @@ mod check;
 mod conform;
 mod explain;
 mod generate;
+mod guard;
 pub mod input;
 mod list;
 pub mod progress;
+mod run;
+mod verify;
+mod watch;
+mod why;
+mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -30,6 +36,7 @@ use crate::Registries;
 use args::{Cli, Command, ConformKind};
 use exit::Failure;
 use output::Screen;
+use run::Talk;
 
 /// Runs the command that `args` say (the program's name first), with these models to choose from.
 ///
@@ -45,7 +52,7 @@ use output::Screen;
 pub fn main(registries: &Registries, args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     let (colour, ended) = match Cli::try_parse_from(&args) {
-        Ok(cli) => (cli.color.into(), run(registries, &cli)),
+        Ok(cli) => (cli.color.into(), carry_out(registries, &cli)),
         Err(usage) => (colour_in(&args), answer(&usage, colour_in(&args))),
     };
     match ended {
@@ -57,11 +64,14 @@ pub fn main(registries: &Registries, args: impl IntoIterator<Item = OsString>) -
     }
 }
 
-fn run(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
+fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
     let mut screen = Screen::stdout(cli.color.into());
+    let talk = Talk { quiet: cli.quiet, verbose: cli.verbose };
     let ended = match &cli.command {
+        Command::Run(given) => run::run(registries, given, talk, &mut screen),
         Command::List(list) => list::list(registries, list.what, &mut screen),
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
+        Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {
             ConformKind::Frames(cases) => conform::frames(registries, &cases.files, &mut screen),

@@ -54,6 +54,11 @@ impl<W: Write> LogWriter<W> {
         Ok(LogWriter { out, every, checks: String::new(), events: 0 })
     }
 
+    /// What the log is written to.
+    pub fn get_ref(&self) -> &W {
+        &self.out
+    }
+
     /// Notes one event, whose words are the last that `trajectory` took in.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use framesim_models::index;
 
-use super::text::Count;
+use super::text::{COLUMNS, Count};
 
 /// Letters a line.
 pub const LETTERS: u64 = 64;
@@ -249,15 +249,31 @@ fn sign(holders: &[Holder], counts: &[u64]) -> char {
 }
 
 fn legend(holders: &[Holder], seen: &[bool], per_letter: u64) -> String {
-    let mut words: Vec<String> = Vec::new();
-    for (holder, _) in holders.iter().zip(seen).skip(1).filter(|(_, seen)| **seen) {
-        words.push(format!("{} {}", coloured(&holder.sign.to_string()), holder.name));
-    }
+    let seen = holders.iter().zip(seen).skip(1).filter(|(_, seen)| **seen);
+    let mut words: Vec<String> = seen.map(|(holder, _)| format!("{} {}", holder.sign, holder.name)).collect();
     words.push(format!("{FREE} {}", holders[0].name));
     if per_letter > 1 {
         words.push("lower case: mixed".to_owned());
     }
-    words.join("  ") + "\n"
+    in_columns(&words)
+}
+
+/// Words with two blanks between them, in as many lines as they take.
+#[must_use]
+pub fn in_columns(words: &[String]) -> String {
+    let mut text = String::new();
+    let mut column = 0;
+    for word in words {
+        let width = word.chars().count();
+        if column > 0 {
+            let fits = column + 2 + width <= COLUMNS;
+            text.push_str(if fits { "  " } else { "\n" });
+            column = if fits { column + 2 } else { 0 };
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text + "\n"
 }
 
 /// The letters with a colour for each stretch of the same one, whatever its case. The letters alone tell the same.

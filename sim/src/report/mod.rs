@@ -3,6 +3,11 @@
 //! Reports read results and never change one. They return text or write to what they are handed; the command line owns
 //! the screen and the files.
 
+pub mod events;
+pub mod frame_map;
+pub mod json;
 pub mod map;
+pub mod scripted;
 pub mod steps;
+pub mod summary;
 pub mod text;

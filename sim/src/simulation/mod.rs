@@ -164,6 +164,13 @@ pub enum RunError {
     Processes(u64),
 }
 
+/// Looks on at a run. It is handed everything to read and nothing to change: with it or without it, a run has the same
+/// digest.
+pub trait Probe {
+    /// An event has happened; `simulation` is as it is after it.
+    fn see(&mut self, simulation: &Simulation, happened: &Happened);
+}
+
 impl Simulation {
     /// The next event, or `None` when the run is over.
     ///
@@ -197,6 +204,19 @@ impl Simulation {
     /// As [`Simulation::step`].
     pub fn run(&mut self) -> Result<(), RunError> {
         while self.step()?.is_some() {}
+        Ok(())
+    }
+
+    /// Goes on to the end, with somebody looking on at every event.
+    ///
+    /// # Errors
+    /// As [`Simulation::step`].
+    pub fn run_seen(&mut self, probes: &mut [&mut dyn Probe]) -> Result<(), RunError> {
+        while let Some(happened) = self.step()? {
+            for probe in probes.iter_mut() {
+                probe.see(self, &happened);
+            }
+        }
         Ok(())
     }
 

@@ -77,6 +77,8 @@ pub struct Levels {
     pub free_frames: u64,
     /// Frames of the longest free run (of the largest free block for buddy).
     pub longest_run: u64,
+    /// Frames of the largest request that would succeed if all free frames lay together.
+    pub longest_together: u64,
     /// Free runs.
     pub holes: u64,
     /// Processes alive.
@@ -84,10 +86,11 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// The part of free memory that does not belong to the longest free run.
+    /// What scattering costs: 1 - the largest request that would succeed, to the largest that would if all free frames lay
+    /// together. For a policy without blocks: the part of free memory outside the longest free run.
     #[must_use]
     pub fn external_fragmentation(&self) -> Ratio {
-        metrics::external_fragmentation(self.longest_run, self.free_frames)
+        metrics::external_fragmentation(self.longest_run, self.longest_together)
     }
 
     /// The part of the blocks' bytes that nobody asked for.
@@ -107,6 +110,7 @@ impl Levels {
         self.lazy_bytes = self.lazy_bytes.max(now.lazy_bytes);
         self.free_frames = self.free_frames.min(now.free_frames);
         self.longest_run = self.longest_run.min(now.longest_run);
+        self.longest_together = self.longest_together.min(now.longest_together);
         self.holes = self.holes.max(now.holes);
         self.processes = self.processes.max(now.processes);
     }

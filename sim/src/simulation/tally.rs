@@ -46,6 +46,7 @@ impl Tally {
         let now = Levels {
             free_frames: free,
             longest_run: frames.largest_request(),
+            longest_together: frames.largest_together(),
             holes: frames.holes(),
             ..Levels::default()
         };
@@ -137,11 +138,13 @@ impl Tally {
         let frames = kernel.allocator();
         self.now.free_frames = frames.free_frames();
         self.now.longest_run = frames.largest_request();
+        self.now.longest_together = frames.largest_together();
         self.now.holes = frames.holes();
         self.now.resident_bytes = resident_frames(kernel.frame_map()) * self.page_bytes;
         self.peak.include(&self.now);
         self.raise_region_peaks(kernel);
-        let share = share(self.now.free_frames - self.now.longest_run.min(self.now.free_frames), self.now.free_frames);
+        let together = self.now.longest_together;
+        let share = share(together - self.now.longest_run.min(together), together);
         if share > self.worst_share {
             self.worst_share = share;
             self.worst = Some(Worst { time: now, levels: self.now, orders: orders(frames) });

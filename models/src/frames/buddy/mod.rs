@@ -178,6 +178,10 @@ impl FrameAllocator for Buddy {
         self.orders_with_free.checked_ilog2().map_or(0, |order| 1 << order)
     }
 
+    fn largest_together(&self) -> u64 {
+        self.free_frames.checked_ilog2().map_or(0, |order| 1 << order.min(self.top_order))
+    }
+
     fn holes(&self) -> u64 {
         self.holes
     }

@@ -81,6 +81,14 @@ fn neighbours_that_are_not_buddies_stay_apart_but_are_one_hole() {
 }
 
 #[test]
+fn what_is_free_would_serve_a_whole_block_if_it_lay_together() {
+    let memory = drawn("#.##..#.##.##.#.");
+    // Seven frames are free: together they would hold a block of four, apart they hold one of two.
+    assert_eq!((memory.free_frames(), memory.largest_together(), memory.largest_request()), (7, 4, 2));
+    assert_eq!(buddy(100, 4).largest_together(), 16, "no block is larger than the top order");
+}
+
+#[test]
 fn refuses_two_frames_when_the_free_two_are_no_buddies() {
     let mut memory = drawn("#..#");
     let error = memory.allocate(&FrameRequest::frames(2)).unwrap_err();

@@ -1,0 +1,175 @@
+//! Everybody who looks on while a simulation runs: files, step tables, checks, the progress line.
+//!
+//! **Invariant.** Nobody here can change a result: they get the simulation by shared reference.
+
+use std::fs::File;
+use std::io::{self, BufReader};
+use std::path::Path;
+
+use framesim_models::Nanos;
+
+use super::exit::Failure;
+use super::output::FileWriter;
+use super::progress::{Progress, STRIDE};
+use super::why::Why;
+use crate::digest::{Difference, LogError, LogHead, LogReader, LogWriter};
+use crate::report::events::EventWriter;
+use crate::report::scripted::Recorder;
+use crate::simulation::{Happened, Simulation};
+
+/// Steps that are shown without being asked for; a longer script is summed up.
+pub const STEPS_SHOWN: usize = 40;
+
+/// Who looks on; those that are `None` cost nothing.
+#[derive(Default)]
+pub struct Watchers {
+    /// `--events`.
+    pub events: Option<EventWriter<FileWriter>>,
+    /// `--digest-log`.
+    pub log: Option<LogWriter<FileWriter>>,
+    /// `verify`.
+    pub against: Option<Comparison>,
+    /// The table of steps, until there are too many.
+    pub steps: Option<Recorder>,
+    /// Whether there can be too many.
+    pub steps_unlimited: bool,
+    /// `--why`.
+    pub why: Option<Why>,
+    /// `--check`.
+    pub check: bool,
+}
+
+/// A log that the run is held against.
+pub struct Comparison {
+    log: LogReader<BufReader<File>>,
+    /// The first difference, and the event at which it was found.
+    pub found: Option<(Difference, Option<Happened>)>,
+}
+
+impl Comparison {
+    /// Reads the head of the log at `path`.
+    ///
+    /// # Errors
+    /// [`Failure::Io`] or [`Failure::Input`].
+    pub fn open(path: &Path) -> Result<Comparison, Failure> {
+        let file = File::open(path).map_err(|error| Failure::at(path, "read", &error))?;
+        let log = LogReader::new(BufReader::new(file)).map_err(|error| broken(path, error))?;
+        Ok(Comparison { log, found: None })
+    }
+
+    /// What the log says about itself.
+    #[must_use]
+    pub fn head(&self) -> &LogHead {
+        self.log.head()
+    }
+
+    /// Compares what comes at the end of the run, unless a difference was found before.
+    ///
+    /// # Errors
+    /// When the log cannot be read on.
+    pub fn end(self, path: &Path) -> Result<Option<(Difference, Option<Happened>)>, Failure> {
+        match self.found {
+            Some(found) => Ok(Some(found)),
+            None => Ok(self.log.end().map_err(|error| broken(path, error))?.map(|difference| (difference, None))),
+        }
+    }
+}
+
+/// A log that cannot be read: the file, or what is in it.
+fn broken(path: &Path, error: LogError) -> Failure {
+    match error {
+        LogError::Io(error) if error.kind() != io::ErrorKind::InvalidData => Failure::at(path, "read", &error),
+        error => Failure::Input(format!("{}: {error}", path.display())),
+    }
+}
+
+/// What ended a run before its end.
+pub enum Stopped {
+    /// A file cannot be written or read.
+    File(Failure),
+    /// `--check` found a broken invariant.
+    Broken(String),
+    /// Nothing more is needed: `verify` has found the first difference.
+    Enough,
+}
+
+impl Watchers {
+    /// Shows all watchers the event that has just happened.
+    ///
+    /// # Errors
+    /// [`Stopped`].
+    pub fn see(&mut self, simulation: &Simulation, happened: &Happened) -> Result<(), Stopped> {
+        if let Some(events) = &mut self.events
+            && let Err(error) = events.write(simulation, happened)
+        {
+            return Err(Stopped::File(events.get_ref().failure(&error)));
+        }
+        if let Some(log) = &mut self.log
+            && let Err(error) = log.event(simulation.trajectory())
+        {
+            return Err(Stopped::File(log.get_ref().failure(&error)));
+        }
+        self.see_steps(simulation, happened);
+        if self.check {
+            simulation.check().map_err(|violation| Stopped::Broken(violation.to_string()))?;
+        }
+        self.compare(simulation, happened)
+    }
+
+    fn see_steps(&mut self, simulation: &Simulation, happened: &Happened) {
+        let Some(recorder) = &mut self.steps else { return };
+        let before = recorder.steps().len();
+        recorder.record(simulation, happened);
+        if let Some(why) = &mut self.why
+            && recorder.steps().len() > before
+        {
+            why.see(simulation, happened, recorder);
+        }
+        if recorder.steps().len() > STEPS_SHOWN && !self.steps_unlimited {
+            self.steps = None;
+        }
+    }
+
+    fn compare(&mut self, simulation: &Simulation, happened: &Happened) -> Result<(), Stopped> {
+        let Some(against) = &mut self.against else { return Ok(()) };
+        match against.log.event(simulation.trajectory()) {
+            Ok(None) => Ok(()),
+            Ok(Some(difference)) => {
+                against.found = Some((difference, Some(*happened)));
+                Err(Stopped::Enough)
+            }
+            Err(error) => Err(Stopped::File(broken(Path::new("the digest log"), error))),
+        }
+    }
+
+    /// Whether an event can pass without being shown to anybody.
+    fn is_idle(&self) -> bool {
+        let files = self.events.is_some() || self.log.is_some() || self.against.is_some();
+        !files && self.steps.is_none() && !self.check
+    }
+
+    /// Runs `simulation` to its end, every event before all watchers.
+    ///
+    /// # Errors
+    /// Why it stopped before.
+    pub fn run(&mut self, simulation: &mut Simulation, quiet: bool, until: Option<Nanos>) -> Result<(), RunStopped> {
+        let progress = Progress::new(quiet, until);
+        while let Some(happened) = simulation.step().map_err(RunStopped::Run)? {
+            if !self.is_idle() {
+                self.see(simulation, &happened).map_err(RunStopped::Watcher)?;
+            }
+            if happened.event.is_multiple_of(STRIDE) {
+                progress.at(happened.time, happened.event);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Why a run has no end.
+pub enum RunStopped {
+    /// The simulation cannot go on.
+    Run(crate::simulation::RunError),
+    /// Somebody who looks on.
+    Watcher(Stopped),
+}
