@@ -132,6 +132,15 @@ impl ReplaySetting {
         Ok(setting)
     }
 
+    /// The address space of a setting without tables, just before the first call. `maps` lists further mappings, as
+    /// `/proc/PID/maps` does.
+    ///
+    /// # Errors
+    /// [`BadCase`] when the mappings are not as they should be.
+    pub fn space_with(&self, maps: &str) -> Result<AddressSpace, BadCase> {
+        self.space(Counts::default(), Some(maps))
+    }
+
     /// The address space just before the first call. `maps` lists further mappings, as `/proc/PID/maps` does.
     pub(super) fn space(&self, counts: Counts, maps: Option<&str>) -> Result<AddressSpace, BadCase> {
         let mut space = AddressSpace::new(SpaceSettings {
