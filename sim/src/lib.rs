@@ -1,6 +1,7 @@
 //! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
 //!
 //! - [`digest`]: fingerprints of a run, and logs of them.
+//! - [`open()`]: a run from a workload file.
 //! - [`simulation`]: a run: clock, processes, one machine.
 //! - [`queue`]: the events to come, by time.
 //! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
@@ -14,6 +15,8 @@ pub mod queue;
 pub mod report;
 pub mod simulation;
 
+mod open;
 mod registries;
 
+pub use open::{OpenError, open};
 pub use registries::Registries;

@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn refuses_one_frame_when_none_is_free() {
         let mut memory = free_stack("####");
-        assert_snapshot!(refusal(&mut memory, 1), @"no run of 1 frames: only 0 are free");
+        assert_snapshot!(refusal(&mut memory, 1), @"no run of 1 frame: only 0 are free");
     }
 
     #[test]

@@ -126,7 +126,7 @@ pub trait FrameAllocator: ModelState + Send {
     /// the whole block it grants.
     ///
     /// # Errors
-    /// [`AllocError`] says whether memory was short or scattered. Nothing has changed then.
+    /// [`AllocError`] says whether memory was short or scattered. No frame has changed hands then.
     fn allocate(&mut self, request: &FrameRequest) -> Result<FrameRun, AllocError>;
 
     /// Takes back a run exactly as `allocate` returned it.
@@ -206,7 +206,7 @@ impl Clone for Box<dyn FrameAllocator> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum AllocError {
     /// Fewer frames are free than were asked for.
-    #[error("no run of {asked} frames: only {free} are free")]
+    #[error("no run of {}: only {free} are free", counted(*asked))]
     Shortage {
         /// Frames asked for.
         asked: u64,
@@ -218,7 +218,7 @@ pub enum AllocError {
         holes: u64,
     },
     /// Enough frames are free, but no run of them can hold the request: external fragmentation.
-    #[error("no run of {asked} frames: {free} are free, the longest free run has {longest}")]
+    #[error("no run of {}: {free} are free, the longest free run has {longest}", counted(*asked))]
     Fragmentation {
         /// Frames asked for.
         asked: u64,
@@ -240,6 +240,10 @@ pub enum AllocError {
     /// A request for no frames, or with an alignment of 0.
     #[error("a request must ask for at least 1 frame, at an alignment of at least 1")]
     Empty,
+}
+
+fn counted(frames: u64) -> String {
+    if frames == 1 { "1 frame".to_owned() } else { format!("{frames} frames") }
 }
 
 /// Why a run could not be given back. Always a bug of the caller.

@@ -191,7 +191,7 @@ fn eager_memory_gets_its_frames_at_once_or_not_at_all() {
     assert_eq!(memory.brk(Address(heap.0 + 13 * PAGE)), Err(OutOfMemory));
     assert_eq!(memory.program_break(), Address(heap.0 + 6 * PAGE));
     let refusal = kernel.take_refusal().expect("it is remembered");
-    insta::assert_snapshot!(refusal, @"heap: no run of 1 frames: only 0 are free");
+    insta::assert_snapshot!(refusal, @"heap: no run of 1 frame: only 0 are free");
     assert_eq!(draw(&kernel), "hhhhhhmmmm......", "what it had got went back");
     assert_eq!(kernel.counts_of(pid).faults, 0);
 }
@@ -246,7 +246,7 @@ fn a_write_without_a_frame_is_remembered_and_met_later() {
     kernel.memory(two).touch(second, 3 * PAGE);
     assert_eq!(draw(&kernel), "mmmm");
     let missing = kernel.take_unmet(two).expect("two pages are unmet");
-    insta::assert_snapshot!(missing, @"mmap: no run of 1 frames: only 0 are free");
+    insta::assert_snapshot!(missing, @"mmap: no run of 1 frame: only 0 are free");
     assert_eq!(kernel.take_unmet(two), None, "told once");
     assert_eq!(kernel.settle(two), Err(missing));
     assert_eq!(kernel.largest_resident(), Some(one));

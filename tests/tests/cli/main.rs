@@ -3,5 +3,6 @@
 mod check;
 mod command;
 mod conform;
+mod library;
 mod models;
 mod streams;
