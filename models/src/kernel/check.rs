@@ -105,7 +105,9 @@ impl Kernel {
         for pid in self.pids() {
             let loaded = self.tables.loaded_of(pid);
             match &self.tables.process(pid).body {
-                Body::Quiet(frames) => claim_parts(&loaded.parts, frames, Some(pid), &mut claims),
+                Body::Quiet(frames) => {
+                    claim_parts(&loaded.parts, &frames.list(&loaded.parts), Some(pid), &mut claims);
+                }
                 Body::Live(live) => self.claim_live(pid, loaded, live, &mut claims),
             }
         }

@@ -277,10 +277,13 @@ impl Kernel {
         let mut pages = wanted.pages;
         while let Some(page) = self.tables.woken(pid).space.first_missing(pages) {
             pages.start = page + 1;
+            // Lazily freed pages of the range may have gone while its frames were asked for: the last ones then wait for
+            // their next write, as they would elsewhere.
+            let Some(frame) = frames.next() else { break };
             let live = self.tables.woken(pid);
             live.space.prepare_write(page).expect("pages are filled where the area allows it");
             live.space.make_present(page);
-            live.table.insert(page, frames.next().expect("a frame was asked for each page"));
+            live.table.insert(page, frame);
             self.follow_tables(pid, tables);
         }
     }

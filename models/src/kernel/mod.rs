@@ -23,7 +23,8 @@
 //!
 //! # Cost
 //! A write to present pages compares one word per 64 pages. A fault: O(log) look-ups of area and table. A process that has
-//! made no system call since its start costs 24 bytes and 4 per run of frames, and 4 bytes per frame in the frame map.
+//! made no system call since its start costs 24 bytes and 4 per run of frames (8 per stretch of runs that follow each other),
+//! and 4 bytes per frame in the frame map.
 //!
 //! # Left out
 //! Fork and copy on write, huge pages, swap, a page cache, compaction, memory limits of groups. A write to a present page is

@@ -4,10 +4,12 @@ use std::num::NonZeroU32;
 
 use serde::{Deserialize, Serialize};
 
-use super::page_table::PageTable;
+use super::image::Part;
+use super::page_table::{PageTable, short};
 use super::slab::ObjectId;
 use super::{AddressSpace, Counts, Loaded, Tables};
 use crate::Pid;
+use crate::frames::FrameNumber;
 
 /// A live process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,11 +34,50 @@ impl ImageId {
     }
 }
 
+/// First frame of each part of an image. Where parts follow each other in memory they are kept as runs: how many parts, and
+/// the first frame of the first; a list that is as long as the parts is kept as it is.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct PartFrames(Box<[u32]>);
+
+impl PartFrames {
+    pub(super) fn new(parts: &[Part], frames: Vec<u32>) -> PartFrames {
+        let mut runs: Vec<u32> = Vec::new();
+        let mut next = None;
+        for (part, &frame) in parts.iter().zip(&frames) {
+            match runs.len().checked_sub(2) {
+                Some(last) if next == Some(u64::from(frame)) => runs[last] += 1,
+                _ => runs.extend([1, frame]),
+            }
+            next = Some(u64::from(frame) + part.frames);
+            if runs.len() >= parts.len() {
+                return PartFrames(frames.into_boxed_slice());
+            }
+        }
+        PartFrames(runs.into_boxed_slice())
+    }
+
+    /// First frame of each of `parts`, in their order.
+    pub(super) fn list(&self, parts: &[Part]) -> Vec<u32> {
+        if self.0.len() == parts.len() {
+            return self.0.to_vec();
+        }
+        let mut frames = Vec::with_capacity(parts.len());
+        for run in self.0.chunks_exact(2) {
+            let mut next = run[1];
+            for part in &parts[frames.len()..frames.len() + run[0] as usize] {
+                frames.push(next);
+                next = short(FrameNumber(u64::from(next) + part.frames));
+            }
+        }
+        frames
+    }
+}
+
 /// How much there is to know about a process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) enum Body {
-    /// It has made no system call and written nothing since its start: the first frame of each part of its image says all.
-    Quiet(Box<[u32]>),
+    /// It has made no system call and written nothing since its start: its image and its frames say all.
+    Quiet(PartFrames),
     /// Its address space and its page table.
     Live(Box<Live>),
 }
@@ -80,5 +121,27 @@ impl Tables {
     #[inline]
     pub(super) fn woken(&mut self, pid: Pid) -> &mut Live {
         self.live_mut(pid).expect("a process is woken before its first call")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Region;
+    use super::super::image::PartOf;
+    use super::*;
+
+    fn parts(frames: &[u64]) -> Vec<Part> {
+        frames.iter().map(|&frames| Part { what: PartOf::Pages(Region::Data, 0), frames }).collect()
+    }
+
+    #[test]
+    fn parts_that_follow_each_other_are_kept_as_runs() {
+        let parts = parts(&[1, 3, 1, 1, 1]);
+        for (frames, words) in
+            [([7, 8, 11, 12, 13], 2), ([7, 8, 11, 2, 3], 4), ([7, 8, 12, 2, 3], 5), ([9, 8, 7, 6, 5], 5)]
+        {
+            let kept = PartFrames::new(&parts, frames.to_vec());
+            assert_eq!((kept.0.len(), kept.list(&parts)), (words, frames.to_vec()));
+        }
     }
 }

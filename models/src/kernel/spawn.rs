@@ -3,7 +3,7 @@
 use super::faults::{drop_pages, request_for};
 use super::image::{Part, PartOf};
 use super::page_table::{PageTable, long, short};
-use super::process::{Body, ImageId, Live, Process};
+use super::process::{Body, ImageId, Live, PartFrames, Process};
 use super::slab::ObjectId;
 use super::space::{PageRange, USER_PAGES};
 use super::{Image, Kernel, Loaded, NoMemory, Owner, Region, SharedCode, frame_map};
@@ -70,7 +70,7 @@ impl Kernel {
     fn next_pid(&self) -> Pid {
         let new = || u32::try_from(self.tables.processes.len()).ok().filter(|&pid| pid < frame_map::PIDS_MAX);
         let pid = self.tables.free_pids.last().copied().or_else(new);
-        Pid(pid.expect("there are fewer than 2^26 processes: each has a frame map of its own to fill"))
+        Pid(pid.expect("fewer than 2^26 processes live at once"))
     }
 
     fn enter(&mut self, pid: Pid, process: Process) {
@@ -88,7 +88,7 @@ impl Kernel {
         image: ImageId,
         pid: Pid,
         asked: &mut Vec<Asked>,
-    ) -> Result<(Option<NewObject>, Box<[u32]>, Vec<u32>), NoMemory> {
+    ) -> Result<(Option<NewObject>, PartFrames, Vec<u32>), NoMemory> {
         let object = self.ask_for_object(pid, asked)?;
         let loaded = &self.tables.loaded[image.index()];
         let is_first = loaded.image.share_code && !self.tables.shared.contains_key(&image);
@@ -103,7 +103,8 @@ impl Kernel {
             let part = self.tables.loaded[image.index()].parts[at];
             frames.push(self.ask_for(&part, pid, asked)?);
         }
-        Ok((object, frames.into_boxed_slice(), shared))
+        let frames = PartFrames::new(&self.tables.loaded[image.index()].parts, frames);
+        Ok((object, frames, shared))
     }
 
     fn ask_for(&mut self, part: &Part, pid: Pid, asked: &mut Vec<Asked>) -> Result<u32, NoMemory> {
@@ -151,6 +152,7 @@ impl Kernel {
         let process = self.tables.process(pid);
         let Body::Quiet(frames) = &process.body else { return };
         let loaded = &self.tables.loaded[process.image.index()];
+        let frames = frames.list(&loaded.parts);
         let mut table = PageTable::default();
         let mut kernel_runs = Vec::new();
         let mut enter = |parts: &[Part], frames: &[u32]| {
@@ -164,7 +166,7 @@ impl Kernel {
                 }
             }
         };
-        enter(&loaded.parts, frames);
+        enter(&loaded.parts, &frames);
         if let Some(code) = self.tables.shared.get(&process.image) {
             enter(&loaded.shared_parts, &code.frames);
         }
@@ -173,11 +175,11 @@ impl Kernel {
     }
 
     /// The frame of a page of a process that has done nothing since its start.
-    pub(super) fn translate_quiet(&self, pid: Pid, frames: &[u32], page: u64) -> Option<FrameNumber> {
+    pub(super) fn translate_quiet(&self, pid: Pid, frames: &PartFrames, page: u64) -> Option<FrameNumber> {
         let image = self.tables.process(pid).image;
         let loaded = &self.tables.loaded[image.index()];
         if let Some((part, at)) = loaded.part_of(page) {
-            return Some(FrameNumber(u64::from(frames[part as usize]) + at));
+            return Some(FrameNumber(u64::from(frames.list(&loaded.parts)[part as usize]) + at));
         }
         let code = self.tables.shared.get(&image).filter(|_| loaded.code.contains(page))?;
         let at = page - loaded.code.start;
@@ -207,7 +209,8 @@ impl Kernel {
         self.tables.free_pids.push(pid.0);
     }
 
-    fn exit_quiet(&mut self, pid: Pid, image: ImageId, frames: &[u32]) {
+    fn exit_quiet(&mut self, pid: Pid, image: ImageId, frames: &PartFrames) {
+        let frames = &frames.list(&self.tables.loaded[image.index()].parts);
         self.tables.page_tables -= self.tables.loaded[image.index()].tables + 1;
         self.give_parts(image, frames, |part| !part.is_kernels_own());
         self.give_all_taken(pid);

@@ -322,6 +322,22 @@ fn rights_taken_later_get_their_frames_when_commit_is_eager() {
 }
 
 #[test]
+fn pages_that_go_while_their_neighbours_are_filled_wait_for_their_next_write() {
+    let mut kernel = kernel("first_fit", 4, eager());
+    let pid = kernel.spawn(&Image::default()).expect("there is room");
+    let reserve = MapRequest { access: Access::None, ..MapRequest::anywhere(6 * PAGE) };
+    let at = kernel.memory(pid).mmap(&reserve).expect("nothing is promised");
+    kernel.memory(pid).mprotect(at, 4 * PAGE, Access::ReadWrite).expect("four frames are free");
+    kernel.memory(pid).madvise(at, 4 * PAGE, Advice::Free);
+    kernel.memory(pid).mprotect(at, 4 * PAGE, Access::Read).expect("no frame is needed");
+    // One page lacks a frame; the four that were given up go for it.
+    kernel.memory(pid).mprotect(Address(at.0 + PAGE), 4 * PAGE, Access::ReadWrite).expect("one frame is needed");
+    assert_eq!(draw(&kernel), "m...");
+    kernel.memory(pid).touch(Address(at.0 + PAGE), 3 * PAGE);
+    assert_eq!((draw(&kernel).as_str(), kernel.take_unmet(pid)), ("mmm.", None));
+}
+
+#[test]
 fn frames_taken_by_name_are_given_back_whole_or_at_exit() {
     let mut kernel = kernel("first_fit", 16, textbook());
     let pid = kernel.spawn(&image(1, 0, 0)).expect("there is room");

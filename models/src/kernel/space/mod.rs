@@ -368,7 +368,7 @@ impl AddressSpace {
     }
 
     /// Whether a write to the `bytes` bytes at `at` is no business of the kernel, because all their pages are present and
-    /// wanted. May say no although they are: only the table looked at last is looked at.
+    /// wanted. May say no although they are: only tables looked at lately are looked at.
     #[inline]
     #[must_use]
     pub fn is_ready(&self, at: Address, bytes: u64) -> bool {

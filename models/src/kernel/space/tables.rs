@@ -58,21 +58,29 @@ pub(crate) struct Tables {
     upper: [BTreeSet<u64>; 2],
     present: u64,
     lazy: u64,
-    /// The table looked at last, and its place; the place is `u32::MAX` when there is none.
+    /// Tables looked at lately, by their index modulo [`RECENT`].
     #[serde(skip)]
-    last: Last,
+    recent: [Recent; RECENT],
 }
 
+const RECENT: usize = 8;
+
+/// A table and its place; the place is `u32::MAX` when there is none.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+struct Recent {
     index: u64,
     place: u32,
 }
 
-impl Default for Last {
-    fn default() -> Last {
-        Last { index: 0, place: u32::MAX }
+impl Default for Recent {
+    fn default() -> Recent {
+        Recent { index: 0, place: u32::MAX }
     }
+}
+
+#[inline]
+fn recent_place(table: u64) -> usize {
+    index(table % RECENT as u64)
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -132,7 +140,7 @@ impl Tables {
                 let place = self.places.remove(&table.index).expect("only a table that exists is freed");
                 self.leaves[place as usize] = Leaf::default();
                 self.unused.push(place);
-                self.last = Last::default();
+                self.recent = [Recent::default(); RECENT];
             }
             2 => _ = self.upper[0].remove(&table.index),
             _ => _ = self.upper[1].remove(&table.index),
@@ -143,7 +151,7 @@ impl Tables {
     pub(crate) fn rename(&mut self, from: u64, to: u64) {
         let place = self.places.remove(&from).expect("only a table that exists moves");
         self.places.insert(to, place);
-        self.last = Last::default();
+        self.recent = [Recent::default(); RECENT];
     }
 
     /// Tables of one level with an index in `from..to`, ascending.
@@ -157,26 +165,33 @@ impl Tables {
     }
 
     fn leaf(&self, table: u64) -> Option<&Leaf> {
-        if self.last.place != u32::MAX && self.last.index == table {
-            return Some(&self.leaves[self.last.place as usize]);
+        if let Some(leaf) = self.recent_leaf(table) {
+            return Some(leaf);
         }
         self.places.get(&table).map(|&place| &self.leaves[place as usize])
     }
 
     fn leaf_mut(&mut self, table: u64) -> Option<&mut Leaf> {
-        if self.last.place == u32::MAX || self.last.index != table {
-            self.last = Last { index: table, place: *self.places.get(&table)? };
+        let recent = &mut self.recent[recent_place(table)];
+        if recent.place == u32::MAX || recent.index != table {
+            *recent = Recent { index: table, place: *self.places.get(&table)? };
         }
-        Some(&mut self.leaves[self.last.place as usize])
+        Some(&mut self.leaves[recent.place as usize])
     }
 
-    /// Whether the pages from `first` to `last` lie in one word of the table looked at last and are present and wanted.
+    #[inline]
+    fn recent_leaf(&self, table: u64) -> Option<&Leaf> {
+        let recent = self.recent[recent_place(table)];
+        if recent.index == table { self.leaves.get(recent.place as usize) } else { None }
+    }
+
+    /// Whether the pages from `first` to `last` lie in one word of a table looked at lately and are present and wanted.
     #[inline]
     pub(crate) fn is_ready(&self, first: u64, last: u64) -> bool {
-        if self.last.index != first / TABLE_ENTRIES || first / 64 != last / 64 {
+        if first / 64 != last / 64 {
             return false;
         }
-        let Some(leaf) = self.leaves.get(self.last.place as usize) else { return false };
+        let Some(leaf) = self.recent_leaf(first / TABLE_ENTRIES) else { return false };
         let word = index(first % TABLE_ENTRIES / 64);
         let mask = (u64::MAX >> (63 - (last - first))) << (first % 64);
         leaf.present[word] & !leaf.lazy[word] & mask == mask

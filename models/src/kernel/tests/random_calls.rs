@@ -226,6 +226,10 @@ impl Pair {
         if self.kernel.memory(pid).mprotect(Address(start * PAGE), length * PAGE, access).is_ok() {
             let process = &mut self.processes[who];
             process.read_only.retain(|page| !(start..start + length).contains(page));
+            if self.is_eager {
+                // Pages that had gone have frames again, others than they had.
+                process.lazy.retain(|&page, _| page < start || page >= start + length);
+            }
             if access == Access::Read {
                 process.read_only.extend(start..start + length);
             }
@@ -270,7 +274,7 @@ fn settings() -> impl Strategy<Value = KernelSettings> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn random_calls_agree_with_a_naive_oracle(
