@@ -8,7 +8,7 @@ use framesim_workloads::requests::{Request, Slot};
 
 use super::Simulation;
 use super::happened::{Call, Outcome, Refusal};
-use super::process::{Attempt, Held, Holdings, ProcessId, Stage, Work};
+use super::process::{Attempt, Held, Holdings, Memory, ProcessId, Stage};
 
 /// What came of trying a call.
 pub(super) enum Tried {
@@ -20,7 +20,7 @@ pub(super) enum Tried {
 /// What a call of a process works on.
 struct Caller<'a> {
     kernel: &'a mut Kernel,
-    work: &'a mut Work,
+    memory: &'a mut Memory,
     pid: Pid,
     thread: ThreadId,
     now: Nanos,
@@ -53,28 +53,30 @@ impl Simulation {
 
     fn caller(&mut self, process: ProcessId, thread: ThreadId) -> Caller<'_> {
         let record = &mut self.processes[process.index()];
-        let work = record.work.as_deref_mut().expect("a process that calls has started");
+        let memory = record.memory.get_or_insert_default();
         let pid = record.name.pid.expect("a process that has started has a pid");
-        Caller { kernel: &mut self.machine.kernel, work, pid, thread, now: self.now }
+        Caller { kernel: &mut self.machine.kernel, memory, pid, thread, now: self.now }
     }
 
     /// Brings the totals up to date with what the process holds now.
     #[inline]
     fn note_holdings(&mut self, process: ProcessId) {
         let record = &mut self.processes[process.index()];
-        let (Some(work), Some(pid)) = (record.work.as_deref_mut(), record.name.pid) else { return };
-        let mut now = Holdings { live_bytes: work.live_bytes, ..work.holdings };
-        if let Some(heap) = &work.heap {
+        let (Some(memory), Some(pid)) = (record.memory.as_deref_mut(), record.name.pid) else { return };
+        let mut now = Holdings { live_bytes: memory.live_bytes, ..memory.holdings };
+        if let Some(heap) = &memory.heap {
             let stats = heap.stats();
             now.heap_bytes = stats.held;
             now.usable_bytes = stats.usable;
         }
         if let Some(space) = self.machine.kernel.address_space(pid) {
-            now.mapped_pages = space.mapped_pages();
+            now.mapped_pages = space.mapped_pages() - self.groups[record.name.group as usize].image.pages();
             now.lazy_pages = space.lazy_pages();
         }
-        self.tally.holdings_changed(&work.holdings, &now);
-        work.holdings = now;
+        if now != memory.holdings {
+            self.tally.holdings_changed(&memory.holdings, &now);
+            memory.holdings = now;
+        }
     }
 }
 
@@ -117,7 +119,7 @@ impl Caller<'_> {
 
     /// The heap, its thread and its system.
     fn on_heap<T>(&mut self, call: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> T) -> T {
-        let heap = self.work.heap.as_deref_mut().expect("a process that calls its heap has one");
+        let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
         call(heap, self.thread, &mut self.kernel.memory(self.pid))
     }
 
@@ -156,17 +158,17 @@ impl Caller<'_> {
         let bytes = call.bytes().unwrap_or(0);
         match request {
             Request::Malloc { slot, life, .. } => {
-                self.work.live_bytes += bytes;
+                self.memory.live_bytes += bytes;
                 if let Some(slot) = slot {
-                    self.work.hold(slot, Held::Block { at, bytes });
+                    self.memory.hold(slot, Held::Block { at, bytes });
                 }
                 if let Some(life) = life {
-                    self.work.begin_life(Nanos(self.now.0.saturating_add(life.0)), at, bytes, self.thread);
+                    self.memory.begin_life(Nanos(self.now.0.saturating_add(life.0)), at, bytes, self.thread);
                 }
             }
             Request::Calloc { slot, .. } | Request::AlignedAlloc { slot, .. } => {
-                self.work.live_bytes += bytes;
-                self.work.hold(slot, Held::Block { at, bytes });
+                self.memory.live_bytes += bytes;
+                self.memory.hold(slot, Held::Block { at, bytes });
             }
             _ => {}
         }
@@ -174,7 +176,7 @@ impl Caller<'_> {
 
     /// A realloc holds its new block at once: the old one is gone, whether the new one can be written or not.
     fn realloc(&mut self, call: &Call, slot: Slot, bytes: u64, touch: u64) -> Tried {
-        let (moved, old_bytes) = match self.work.held(slot) {
+        let (moved, old_bytes) = match self.memory.held(slot) {
             Held::Block { at, bytes: old } => {
                 (self.on_heap(|heap, thread, os| heap.realloc(thread, at, bytes, os)), old)
             }
@@ -185,28 +187,28 @@ impl Caller<'_> {
             Err(ReallocError::OutOfMemory(_)) => return self.lacks(Region::Heap),
             Err(ReallocError::NotLive(error)) => panic!("a block in a slot is live: {error}"),
         };
-        self.work.live_bytes -= old_bytes;
+        self.memory.live_bytes -= old_bytes;
         let Some(at) = block else {
-            self.work.hold(slot, Held::Empty);
+            self.memory.hold(slot, Held::Empty);
             return Tried::Done(Outcome::Served);
         };
-        self.work.live_bytes += bytes;
-        self.work.hold(slot, Held::Block { at, bytes });
+        self.memory.live_bytes += bytes;
+        self.memory.hold(slot, Held::Block { at, bytes });
         self.write_new(call, at, touch)
     }
 
     fn free_slot(&mut self, slot: Slot) -> Tried {
-        let Held::Block { at, bytes } = self.work.held(slot) else {
+        let Held::Block { at, bytes } = self.memory.held(slot) else {
             return Tried::Done(Outcome::Nothing);
         };
-        self.work.hold(slot, Held::Empty);
+        self.memory.hold(slot, Held::Empty);
         self.free(at, bytes)
     }
 
     fn free(&mut self, at: Address, bytes: u64) -> Tried {
         let freed = self.on_heap(|heap, thread, os| heap.free(thread, at, os));
         freed.expect("a block in a slot is live");
-        self.work.live_bytes -= bytes;
+        self.memory.live_bytes -= bytes;
         // What a free writes into a list lies in pages that it or a malloc before it wrote to.
         self.kernel.forget_unmet(self.pid);
         Tried::Done(Outcome::At(at))
@@ -219,7 +221,7 @@ impl Caller<'_> {
     }
 
     fn touch_slot(&mut self, call: &Call, slot: Slot) -> Tried {
-        match self.work.held(slot) {
+        match self.memory.held(slot) {
             Held::Block { at, bytes } | Held::Mapping { at, bytes } => self.write_new(call, at, bytes),
             _ => Tried::Done(Outcome::Nothing),
         }
@@ -228,7 +230,7 @@ impl Caller<'_> {
     fn take(&mut self, slot: Slot, frames: u64) -> Tried {
         match self.kernel.take(self.pid, &FrameRequest::frames(frames)) {
             Ok(run) => {
-                self.work.hold(slot, Held::Frames(run));
+                self.memory.hold(slot, Held::Frames(run));
                 Tried::Done(Outcome::Frames(run))
             }
             Err(no_memory) => Tried::Lacks(Refusal::of(&no_memory), Stage::Begun),
@@ -236,10 +238,10 @@ impl Caller<'_> {
     }
 
     fn give(&mut self, slot: Slot) -> Tried {
-        let Held::Frames(run) = self.work.held(slot) else {
+        let Held::Frames(run) = self.memory.held(slot) else {
             return Tried::Done(Outcome::Nothing);
         };
-        self.work.hold(slot, Held::Empty);
+        self.memory.hold(slot, Held::Empty);
         self.kernel.give(self.pid, run).expect("a run in a slot is taken");
         Tried::Done(Outcome::Frames(run))
     }
@@ -247,7 +249,7 @@ impl Caller<'_> {
     fn map(&mut self, slot: Slot, bytes: u64) -> Tried {
         match self.kernel.memory(self.pid).mmap(&MapRequest::anywhere(bytes)) {
             Ok(at) => {
-                self.work.hold(slot, Held::Mapping { at, bytes });
+                self.memory.hold(slot, Held::Mapping { at, bytes });
                 Tried::Done(Outcome::At(at))
             }
             Err(OutOfMemory) => self.lacks(Region::Mmap),
@@ -255,16 +257,16 @@ impl Caller<'_> {
     }
 
     fn unmap(&mut self, slot: Slot) -> Tried {
-        let Held::Mapping { at, bytes } = self.work.held(slot) else {
+        let Held::Mapping { at, bytes } = self.memory.held(slot) else {
             return Tried::Done(Outcome::Nothing);
         };
-        self.work.hold(slot, Held::Empty);
+        self.memory.hold(slot, Held::Empty);
         self.kernel.memory(self.pid).munmap(at, bytes);
         Tried::Done(Outcome::At(at))
     }
 
     fn dont_need(&mut self, slot: Slot) -> Tried {
-        let Held::Mapping { at, bytes } = self.work.held(slot) else {
+        let Held::Mapping { at, bytes } = self.memory.held(slot) else {
             return Tried::Done(Outcome::Nothing);
         };
         self.kernel.memory(self.pid).madvise(at, bytes, Advice::DontNeed);

@@ -6,7 +6,7 @@ use framesim_workloads::requests::{Request, Stream};
 use framesim_workloads::streams::Domain;
 
 use super::happened::{Call, Outcome, ProcessName, Refusal};
-use super::process::{Attempt, Holdings, NEVER, Process, ProcessId, State, Work};
+use super::process::{Attempt, Holdings, NEVER, Process, ProcessId, State};
 use super::{Event, RunError, Simulation};
 
 impl Simulation {
@@ -31,8 +31,8 @@ impl Simulation {
 
     /// A process starts another one of a group.
     pub(super) fn spawn(&mut self, parent: ProcessId, group: u32) -> Result<(), RunError> {
-        let work = self.processes[parent.index()].work.as_deref_mut().expect("a process that calls is alive");
-        let stream = self.requests.spawn(&mut work.stream, group);
+        let stream = self.processes[parent.index()].stream.as_mut().expect("a process that calls is alive");
+        let stream = self.requests.spawn(stream, group);
         self.arrive_one(stream)
     }
 
@@ -42,14 +42,13 @@ impl Simulation {
         if present as u64 >= self.limits.processes {
             return Err(RunError::Processes(self.limits.processes));
         }
-        let arrival = self.tally.processes.arrived;
         self.tally.processes.arrived += 1;
         let group = stream.group();
         let name = ProcessName { group, ordinal: self.groups[group as usize].next_ordinal(), pid: None };
         let life = self.requests.life(&stream);
         let ends = life.map_or(NEVER, |life| Nanos(self.now.0.saturating_add(life.0)));
-        let work = Some(Box::new(Work::new(stream)));
-        let process = self.admit(Process { name, state: State::Asleep, ends, arrival, work, ..Process::NOBODY });
+        let stream = Some(stream);
+        let process = self.admit(Process { name, state: State::Asleep, ends, stream, ..Process::NOBODY });
         self.schedule(self.now, Event::Wake(process));
         Ok(())
     }
@@ -73,11 +72,8 @@ impl Simulation {
             Ok(pid) => pid,
             Err(no_memory) => return Ok(self.lacks(process, attempt, Refusal::of(&no_memory))),
         };
-        let record = &mut self.processes[process.index()];
-        record.name.pid = Some(pid);
-        let work = record.work.as_deref_mut().expect("a process that starts is alive");
-        work.holdings.mapped_pages = image.pages();
-        self.tally.holdings_changed(&Holdings::default(), &work.holdings);
+        self.processes[process.index()].name.pid = Some(pid);
+        self.tally.pages_mapped(image.pages(), 0);
         self.tally.process_started();
         self.note_pid(pid, Some(process));
         self.read_next(process, true)?;
@@ -93,9 +89,11 @@ impl Simulation {
         let pid = record.name.pid.expect("a process that ends has started");
         self.machine.kernel.exit(pid);
         self.note_pid(pid, None);
-        let work = record.work.expect("a process that ends is alive");
-        self.requests.close(&work.stream);
-        self.tally.holdings_changed(&work.holdings, &Holdings::default());
+        self.requests.close(record.stream.as_ref().expect("a process that ends is alive"));
+        if let Some(memory) = record.memory {
+            self.tally.holdings_changed(&memory.holdings, &Holdings::default());
+        }
+        self.tally.pages_mapped(0, self.groups[record.name.group as usize].image.pages());
         self.tally.process_ended();
     }
 
@@ -117,13 +115,12 @@ impl Simulation {
     /// Reads the request after the one that was taken just now.
     pub(super) fn read_next(&mut self, process: ProcessId, is_first: bool) -> Result<(), RunError> {
         let record = &mut self.processes[process.index()];
-        let work = record.work.as_deref_mut().expect("a process with requests has started");
-        let next = self.requests.next(&mut work.stream)?;
-        work.next = Some(next);
-        match next.request {
-            _ if is_first => work.gap_from_done = Some(next.gap),
-            Request::Sleep => work.gap_from_done = Some(next.gap),
-            _ => record.due = Nanos(record.due.0.saturating_add(next.gap.0)),
+        let stream = record.stream.as_mut().expect("a process with requests is alive");
+        let next = self.requests.next(stream)?;
+        record.set_next(next);
+        record.due_from_done = is_first || next.request == Request::Sleep;
+        if !record.due_from_done {
+            record.due = Nanos(record.due.0.saturating_add(next.gap.0));
         }
         Ok(())
     }
@@ -132,14 +129,15 @@ impl Simulation {
     #[inline]
     pub(super) fn make_heap(&mut self, process: ProcessId, call: &Call) {
         let record = &mut self.processes[process.index()];
-        let Some(work) = record.work.as_deref_mut().filter(|work| work.heap.is_none() && call.is_on_heap()) else {
+        if !call.is_on_heap() || record.memory.as_ref().is_some_and(|memory| memory.heap.is_some()) {
             return;
-        };
+        }
         let group = &self.groups[record.name.group as usize];
-        let coins = self.requests.seeds().coins(Domain::Policy, &self.requests.name(&work.stream), "heap");
+        let stream = record.stream.as_ref().expect("a process that calls is alive");
+        let coins = self.requests.seeds().coins(Domain::Policy, &self.requests.name(stream), "heap");
         let heap = self.heaps.build(group.heap.name(), &group.heap, HeapSetting { coins });
         let heap = heap.expect("the heap's name was found at the start").expect("its options were tried at the start");
-        work.heap = Some(heap);
+        record.memory.get_or_insert_default().heap = Some(heap);
     }
 
     /// What the process does after a service that ends at `done`: it goes on, sleeps, waits or is no more.
@@ -167,21 +165,5 @@ impl Simulation {
         if self.machine.processors.work(cpu, self.now, done, holder) {
             self.schedule(done, Event::WorkDone(cpu));
         }
-    }
-}
-
-impl Process {
-    /// When the next action is due, after a service that ends at `done`.
-    #[inline]
-    fn next_due(&mut self, done: Nanos) -> Nanos {
-        let Some(work) = self.work.as_deref_mut() else { return done };
-        if let Some(gap) = work.gap_from_done.take() {
-            self.due = Nanos(done.0.saturating_add(gap.0));
-        }
-        if work.leaves.is_some() || work.next.is_none() {
-            return done;
-        }
-        let life = work.lives.first().map_or(NEVER, |life| life.ends);
-        self.due.min(life).min(self.ends)
     }
 }

@@ -47,10 +47,10 @@ impl Simulation {
         self.tally.failures.count(self.now, refusal);
         let record = &mut self.processes[process.index()];
         let leaves = self.groups[record.name.group as usize].on_refusal == OnRefusal::Exit;
-        match (record.name.pid, &mut record.work) {
-            (None, _) => self.vanish(process),
-            (_, Some(work)) if leaves => work.leaves = Some(ExitReason::Refused),
-            _ => {}
+        match record.name.pid {
+            None => self.vanish(process),
+            Some(_) if leaves => record.leaves = Some(ExitReason::Refused),
+            Some(_) => {}
         }
         Outcome::Refused(refusal)
     }
@@ -136,12 +136,12 @@ impl Simulation {
         Some(happened)
     }
 
-    /// The process with the most resident frames; of several the one that arrived first. A scan: memory has run out.
+    /// The process with the most resident frames; of several the one with the lowest number. A scan: memory has run out.
     fn largest(&self) -> Option<ProcessId> {
         let alive = self.processes.iter().filter_map(|record| Some((record, record.name.pid?)));
         let resident = alive.map(|(record, pid)| (self.machine.kernel.resident_frames(pid), record));
         let largest = resident.filter(|(frames, _)| *frames > 0);
-        let (_, largest) = largest.max_by_key(|(frames, record)| (*frames, std::cmp::Reverse(record.arrival)))?;
+        let (_, largest) = largest.max_by_key(|(frames, record)| (*frames, std::cmp::Reverse(record.name.pid)))?;
         self.by_pid[largest.name.pid?.0 as usize]
     }
 

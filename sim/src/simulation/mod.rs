@@ -22,8 +22,8 @@
 //!    - `wait`: put at the end of one queue, first come first served. When frames were freed the first in the queue is tried again,
 //!      once at least as many frames and as long a run are free as it lacked; then the next. A process that finds frames at once
 //!      does not queue up.
-//!    - `kill`: tried again after the kernel has ended the process with the most resident frames (of several, the one that came
-//!      first), as often as it takes. It may be the one that asks. A request larger than all of memory, or of the only process
+//!    - `kill`: tried again after the kernel has ended the process with the most resident frames (of several, the one with the
+//!      lowest number), as often as it takes. It may be the one that asks. A request larger than all of memory, or of the only process
 //!      left, is refused.
 //! 7. **Ends.** A process ends when its requests end, when its life time is over, or when it is killed. All its frames go back.
 //! 8. **Ties.** At one time processors that are done go first, then kills, then processes that wake, then arrivals; within each,
@@ -404,7 +404,7 @@ impl Simulation {
     #[must_use]
     pub fn heap(&self, pid: Pid) -> Option<&dyn HeapAllocator> {
         let process = (*self.by_pid.get(pid.0 as usize)?)?;
-        self.processes[process.index()].work.as_ref()?.heap.as_deref()
+        self.processes[process.index()].memory.as_ref()?.heap.as_deref()
     }
 
     /// What a script calls one of its slots.
@@ -452,13 +452,11 @@ impl Simulation {
         self.machine.kernel.check()?;
         self.machine.processors.check()?;
         let mut holdings = process::Holdings::default();
-        for record in &self.processes {
-            if let Some(work) = &record.work {
-                holdings.replace(&process::Holdings::default(), &work.holdings);
-                if let Some(heap) = &work.heap {
-                    heap.check()?;
-                }
-            }
+        for record in self.processes.iter().filter(|record| record.name.pid.is_some()) {
+            holdings.mapped_pages += self.groups[record.name.group as usize].image.pages();
+            let Some(memory) = &record.memory else { continue };
+            holdings.replace(&process::Holdings::default(), &memory.holdings);
+            memory.heap.as_ref().map_or(Ok(()), |heap| heap.check())?;
         }
         self.tally.check(&holdings, &self.machine.kernel)
     }

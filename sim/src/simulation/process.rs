@@ -1,9 +1,11 @@
 //! One process as the event loop sees it: a small record in a dense table, and its work beside it.
 
+use std::cmp::Ordering;
+
 use framesim_models::frames::FrameRun;
 use framesim_models::heap::HeapAllocator;
 use framesim_models::{Address, Cpu, Nanos, ThreadId, index};
-use framesim_workloads::requests::{Slot, Stream, Timed};
+use framesim_workloads::requests::{Request, Slot, Stream, Timed};
 use serde::{Deserialize, Serialize};
 
 use super::happened::{Call, ExitReason, ProcessName};
@@ -20,11 +22,15 @@ impl ProcessId {
     }
 }
 
-/// What the event loop needs of a process at each event.
+/// A process: who it is, where it stands, what is next. All that a sleeping one needs.
 #[derive(Clone)]
 pub(super) struct Process {
     pub(super) name: ProcessName,
     pub(super) state: State,
+    /// Set when the process is to end before its next request.
+    pub(super) leaves: Option<ExitReason>,
+    /// Whether `due` counts from the end of the service that goes on: of the first request, and of a sleep.
+    pub(super) due_from_done: bool,
     /// The processor it ran on last.
     pub(super) cpu: Cpu,
     /// Its event in the queue, while it is asleep.
@@ -33,10 +39,23 @@ pub(super) struct Process {
     pub(super) due: Nanos,
     /// When its life time is over.
     pub(super) ends: Nanos,
-    /// How many processes had arrived before it.
-    pub(super) arrival: u64,
-    /// What it does; nothing in a free place.
-    pub(super) work: Option<Box<Work>>,
+    /// What it asks for; nothing in a free place.
+    pub(super) stream: Option<Stream>,
+    pub(super) next: Next,
+    /// What it has got; nothing as long as it has asked for nothing.
+    pub(super) memory: Option<Box<Memory>>,
+}
+
+// A million sleeping processes must fit in little memory.
+const _: () = assert!(size_of::<Process>() <= 160);
+
+/// The next request. Those that ask for memory are kept beside the memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Next {
+    Nothing,
+    Sleep { thread: ThreadId, gap: Nanos },
+    Exit { thread: ThreadId, gap: Nanos },
+    InMemory,
 }
 
 impl Process {
@@ -44,13 +63,60 @@ impl Process {
     pub(super) const NOBODY: Process = Process {
         name: ProcessName { group: 0, ordinal: 0, pid: None },
         state: State::Nobody,
+        leaves: None,
+        due_from_done: false,
         cpu: Cpu(0),
         wake: None,
         due: Nanos(0),
         ends: NEVER,
-        arrival: 0,
-        work: None,
+        stream: None,
+        next: Next::Nothing,
+        memory: None,
     };
+
+    /// The request that is due at `due`.
+    #[inline]
+    pub(super) fn next_request(&self) -> Option<Timed> {
+        match self.next {
+            Next::Nothing => None,
+            Next::Sleep { thread, gap } => Some(Timed { gap, thread, request: Request::Sleep }),
+            Next::Exit { thread, gap } => Some(Timed { gap, thread, request: Request::Exit }),
+            Next::InMemory => self.memory.as_ref()?.next,
+        }
+    }
+
+    #[inline]
+    pub(super) fn set_next(&mut self, timed: Timed) {
+        let Timed { gap, thread, request } = timed;
+        self.next = match request {
+            Request::Sleep => Next::Sleep { thread, gap },
+            Request::Exit => Next::Exit { thread, gap },
+            _ => {
+                self.memory.get_or_insert_default().next = Some(timed);
+                Next::InMemory
+            }
+        };
+    }
+
+    /// When the first block that ends by itself does so.
+    #[inline]
+    pub(super) fn first_life(&self) -> Option<Life> {
+        self.memory.as_ref()?.lives.first()
+    }
+
+    /// When the next action is due, after a service that ends at `done`.
+    #[inline]
+    pub(super) fn next_due(&mut self, done: Nanos) -> Nanos {
+        let Some(next) = self.next_request() else { return done };
+        if std::mem::take(&mut self.due_from_done) {
+            self.due = Nanos(done.0.saturating_add(next.gap.0));
+        }
+        if self.leaves.is_some() {
+            return done;
+        }
+        let life = self.first_life().map_or(NEVER, |life| life.ends);
+        self.due.min(life).min(self.ends)
+    }
 }
 
 /// After all time.
@@ -71,20 +137,14 @@ pub(super) enum State {
     Waiting,
 }
 
-/// What a process does once it has started, and what it has got.
-#[derive(Clone)]
-pub(super) struct Work {
-    pub(super) stream: Stream,
-    /// The request that is due at `Process::due`.
+/// What a process has got.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
     pub(super) next: Option<Timed>,
-    /// Set when the process is to end before it.
-    pub(super) leaves: Option<ExitReason>,
-    /// The gap of `next` when it counts from the end of the service that goes on: of the first request, and of a sleep.
-    pub(super) gap_from_done: Option<Nanos>,
     pub(super) heap: Option<Box<dyn HeapAllocator>>,
     /// Bytes asked for of live blocks.
     pub(super) live_bytes: u64,
-    /// What the totals know of it.
+    /// What the totals know of it, beyond the pages of its image.
     pub(super) holdings: Holdings,
     pub(super) slots: Vec<Held>,
     /// Blocks that end by themselves, earliest first.
@@ -152,22 +212,7 @@ pub(super) enum Held {
     },
 }
 
-impl Work {
-    pub(super) fn new(stream: Stream) -> Work {
-        Work {
-            stream,
-            next: None,
-            leaves: None,
-            gap_from_done: None,
-            heap: None,
-            live_bytes: 0,
-            holdings: Holdings::default(),
-            slots: Vec::new(),
-            lives: Heap::default(),
-            lives_begun: 0,
-        }
-    }
-
+impl Memory {
     pub(super) fn begin_life(&mut self, ends: Nanos, at: Address, bytes: u64, thread: ThreadId) {
         self.lives.push(Life { ends, number: self.lives_begun, at, bytes, thread });
         self.lives_begun += 1;
@@ -187,7 +232,7 @@ impl Work {
 }
 
 /// A block that is freed at a time. Blocks of one end are freed as they were got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(super) struct Life {
     pub(super) ends: Nanos,
     pub(super) number: u64,
@@ -195,6 +240,35 @@ pub(super) struct Life {
     pub(super) bytes: u64,
     pub(super) thread: ThreadId,
 }
+
+impl Life {
+    #[inline]
+    fn key(&self) -> u128 {
+        (u128::from(self.ends.0) << 64) | u128::from(self.number)
+    }
+}
+
+impl Ord for Life {
+    #[inline]
+    fn cmp(&self, other: &Life) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Life {
+    #[inline]
+    fn partial_cmp(&self, other: &Life) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Life {
+    fn eq(&self, other: &Life) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Life {}
 
 /// What a process holds, as counted after its last call; or what all of them hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use framesim_models::Nanos;
 use framesim_models::kernel::{self, KernelState};
+use framesim_models::{Cpu, Nanos};
 use framesim_workloads::requests::{Requests, Stream, Timed};
 use framesim_workloads::trace::TraceError;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::costs::Costs;
 use super::happened::{ExitReason, ProcessName};
 use super::memory::Waiter;
-use super::process::{Held, Holdings, Life, Process, ProcessId, State, Work};
+use super::process::{Held, Holdings, Life, Memory, Process, ProcessId, State};
 use super::processors::Processors;
 use super::setup::Group;
 use super::tally::Tally;
@@ -71,20 +71,19 @@ struct Saved {
 struct SavedProcess {
     name: ProcessName,
     state: State,
-    cpu: framesim_models::Cpu,
+    leaves: Option<ExitReason>,
+    due_from_done: bool,
+    cpu: Cpu,
     wake: Option<EventId>,
     due: Nanos,
     ends: Nanos,
-    arrival: u64,
-    work: Option<SavedWork>,
+    stream: Option<Stream>,
+    next: Option<Timed>,
+    memory: Option<SavedMemory>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct SavedWork {
-    stream: Stream,
-    next: Option<Timed>,
-    leaves: Option<ExitReason>,
-    gap_from_done: Option<Nanos>,
+struct SavedMemory {
     heap: Option<Vec<u8>>,
     live_bytes: u64,
     holdings: Holdings,
@@ -160,44 +159,63 @@ impl Simulation {
 
 impl SavedProcess {
     fn of(process: &Process) -> SavedProcess {
-        let Process { name, state, cpu, wake, due, ends, arrival, ref work } = *process;
-        SavedProcess { name, state, cpu, wake, due, ends, arrival, work: work.as_deref().map(SavedWork::of) }
-    }
-
-    fn restore(self, groups: &[Group], registries: &Registries) -> Result<Process, RestoreError> {
-        let SavedProcess { name, state, cpu, wake, due, ends, arrival, work } = self;
-        let heap = groups.get(name.group as usize).map_or("", |group| group.heap.name());
-        let work = work.map(|work| work.restore(heap, registries).map(Box::new)).transpose()?;
-        Ok(Process { name, state, cpu, wake, due, ends, arrival, work })
-    }
-}
-
-impl SavedWork {
-    fn of(work: &Work) -> SavedWork {
-        SavedWork {
-            stream: work.stream.clone(),
-            next: work.next,
-            leaves: work.leaves,
-            gap_from_done: work.gap_from_done,
-            heap: work.heap.as_ref().map(|heap| heap.save()),
-            live_bytes: work.live_bytes,
-            holdings: work.holdings,
-            slots: work.slots.clone(),
-            lives: work.lives.clone(),
-            lives_begun: work.lives_begun,
+        SavedProcess {
+            name: process.name,
+            state: process.state,
+            leaves: process.leaves,
+            due_from_done: process.due_from_done,
+            cpu: process.cpu,
+            wake: process.wake,
+            due: process.due,
+            ends: process.ends,
+            stream: process.stream.clone(),
+            next: process.next_request(),
+            memory: process.memory.as_deref().map(SavedMemory::of),
         }
     }
 
-    fn restore(self, heap_name: &str, registries: &Registries) -> Result<Work, RestoreError> {
+    fn restore(self, groups: &[Group], registries: &Registries) -> Result<Process, RestoreError> {
+        let heap = groups.get(self.name.group as usize).map_or("", |group| group.heap.name());
+        let memory = self.memory.map(|memory| memory.restore(heap, registries).map(Box::new));
+        let mut process = Process {
+            name: self.name,
+            state: self.state,
+            leaves: self.leaves,
+            due_from_done: self.due_from_done,
+            cpu: self.cpu,
+            wake: self.wake,
+            due: self.due,
+            ends: self.ends,
+            stream: self.stream,
+            memory: memory.transpose()?,
+            ..Process::NOBODY
+        };
+        if let Some(next) = self.next {
+            process.set_next(next);
+        }
+        Ok(process)
+    }
+}
+
+impl SavedMemory {
+    fn of(memory: &Memory) -> SavedMemory {
+        SavedMemory {
+            heap: memory.heap.as_ref().map(|heap| heap.save()),
+            live_bytes: memory.live_bytes,
+            holdings: memory.holdings,
+            slots: memory.slots.clone(),
+            lives: memory.lives.clone(),
+            lives_begun: memory.lives_begun,
+        }
+    }
+
+    fn restore(self, heap_name: &str, registries: &Registries) -> Result<Memory, RestoreError> {
         let heap = self.heap.map(|saved| {
             let heap = registries.heaps.restore(heap_name, &saved);
             heap.ok_or_else(|| RestoreError::Heap(heap_name.to_owned()))
         });
-        Ok(Work {
-            stream: self.stream,
-            next: self.next,
-            leaves: self.leaves,
-            gap_from_done: self.gap_from_done,
+        Ok(Memory {
+            next: None,
             heap: heap.transpose()?,
             live_bytes: self.live_bytes,
             holdings: self.holdings,

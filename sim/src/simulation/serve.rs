@@ -20,9 +20,12 @@ impl Simulation {
         record.cpu = cpu;
         let attempt = self.take_action(process)?;
         let mut name = self.processes[process.index()].name;
-        let before = self.machine.kernel.counts();
-        let outcome = self.act(process, &attempt)?;
-        let spent = Spent::between(&before, &self.machine.kernel.counts());
+        let (outcome, spent) = if attempt.call == Call::Request(Request::Sleep) {
+            (Outcome::Served, Spent::default())
+        } else {
+            let before = self.machine.kernel.counts();
+            (self.act(process, &attempt)?, Spent::between(&before, &self.machine.kernel.counts()))
+        };
         // A start has given it a pid; an end has taken its record.
         name.pid = name.pid.or(self.processes[process.index()].name.pid);
         let happened = Happened {
@@ -44,25 +47,28 @@ impl Simulation {
     /// The earliest of what the process has to do. A request that is taken makes room for the next.
     #[inline]
     fn take_action(&mut self, process: ProcessId) -> Result<Attempt, RunError> {
-        if let Some(waiter) = self.retried.filter(|waiter| waiter.process == process) {
+        if let Some(waiter) = &self.retried
+            && waiter.process == process
+        {
             return Ok(waiter.attempt);
         }
         let record = &mut self.processes[process.index()];
         if record.name.pid.is_none() {
             return Ok(Attempt::main(Call::Start));
         }
-        let work = record.work.as_deref_mut().expect("a process that is served is alive");
-        if let Some(reason) = work.leaves {
+        if let Some(reason) = record.leaves {
             return Ok(Attempt::main(Call::Exit(reason)));
         }
         if record.ends <= self.now {
             return Ok(Attempt::main(Call::Exit(ExitReason::LifeTime)));
         }
-        if let Some(life) = work.lives.first().filter(|life| life.ends <= record.due) {
-            work.lives.pop();
+        if let Some(memory) = record.memory.as_deref_mut()
+            && let Some(life) = memory.lives.first().filter(|life| life.ends <= record.due)
+        {
+            memory.lives.pop();
             return Ok(Attempt::of(life.thread, Call::LifeOver { address: life.at, bytes: life.bytes }));
         }
-        let timed = work.next.expect("a process that has started has a next request");
+        let timed = record.next_request().expect("a process that has started has a next request");
         if timed.request != Request::Exit {
             self.read_next(process, false)?;
         }

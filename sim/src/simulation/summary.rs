@@ -102,17 +102,23 @@ impl Levels {
     /// Raises each level to that of `now`, and lowers those of which the low is what hurts.
     #[inline]
     pub(super) fn include(&mut self, now: &Levels) {
+        self.include_bytes(now);
+        self.free_frames = self.free_frames.min(now.free_frames);
+        self.longest_run = self.longest_run.min(now.longest_run);
+        self.longest_together = self.longest_together.min(now.longest_together);
+        self.holes = self.holes.max(now.holes);
+        self.processes = self.processes.max(now.processes);
+    }
+
+    /// The same for levels that do not depend on frames.
+    #[inline]
+    pub(super) fn include_bytes(&mut self, now: &Levels) {
         self.live_bytes = self.live_bytes.max(now.live_bytes);
         self.usable_bytes = self.usable_bytes.max(now.usable_bytes);
         self.heap_bytes = self.heap_bytes.max(now.heap_bytes);
         self.mapped_bytes = self.mapped_bytes.max(now.mapped_bytes);
         self.resident_bytes = self.resident_bytes.max(now.resident_bytes);
         self.lazy_bytes = self.lazy_bytes.max(now.lazy_bytes);
-        self.free_frames = self.free_frames.min(now.free_frames);
-        self.longest_run = self.longest_run.min(now.longest_run);
-        self.longest_together = self.longest_together.min(now.longest_together);
-        self.holes = self.holes.max(now.holes);
-        self.processes = self.processes.max(now.processes);
     }
 }
 

@@ -111,6 +111,13 @@ impl Tally {
         self.now.heap_bytes = self.holdings.heap_bytes;
         self.now.mapped_bytes = self.holdings.mapped_pages * self.page_bytes;
         self.now.lazy_bytes = self.holdings.lazy_pages * self.page_bytes;
+        self.peak.include_bytes(&self.now);
+    }
+
+    /// Images of processes came or went.
+    pub(super) fn pages_mapped(&mut self, came: u64, went: u64) {
+        self.holdings.mapped_pages = self.holdings.mapped_pages + came - went;
+        self.now.mapped_bytes = self.holdings.mapped_pages * self.page_bytes;
         self.peak.include(&self.now);
     }
 
