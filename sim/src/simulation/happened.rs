@@ -260,6 +260,19 @@ fn request_code(request: &Request) -> u64 {
 }
 
 impl Happened {
+    /// Before all events.
+    pub(super) const NONE: Happened = Happened {
+        event: 0,
+        time: Nanos(0),
+        cost: Nanos(0),
+        waited: Nanos(0),
+        cpu: Cpu(0),
+        process: ProcessName { group: 0, ordinal: 0, pid: None },
+        thread: ThreadId(0),
+        call: Call::Start,
+        outcome: Outcome::Nothing,
+    };
+
     /// Takes the event into the digest: who, when, what, how much, where.
     #[inline]
     pub(super) fn digest_into(&self, trajectory: &mut Trajectory) {

@@ -110,17 +110,17 @@ impl Simulation {
         self.schedule(self.now, Event::Wake(first.process));
     }
 
-    /// Ends the process with the most resident frames, for the first that waits.
-    pub(super) fn kill_largest(&mut self) -> Option<Happened> {
+    /// Ends the process with the most resident frames, for the first that waits. `false` when that was not to be done.
+    pub(super) fn kill_largest(&mut self) -> bool {
         self.kill_is_due = false;
-        let (None, Some(&first)) = (self.retried, self.waiting.front()) else { return None };
+        let (None, Some(&first)) = (self.retried, self.waiting.front()) else { return false };
         let Some(victim) = self.largest() else {
             self.try_again(Waiter { hopeless: true, ..first });
-            return None;
+            return false;
         };
         let record = &self.processes[victim.index()];
-        let happened = Happened {
-            event: 0,
+        self.last = Happened {
+            event: self.tally.next_event(),
             time: self.now,
             cost: Nanos(0),
             waited: Nanos(0),
@@ -133,7 +133,7 @@ impl Simulation {
         self.tear_out(victim);
         self.end(victim);
         self.tally.process_killed();
-        Some(happened)
+        true
     }
 
     /// The process with the most resident frames; of several the one with the lowest number. A scan: memory has run out.

@@ -139,6 +139,8 @@ pub struct Simulation {
     trajectory: Trajectory,
     tally: Tally,
     limits: Limits,
+    /// The last event; not part of the state.
+    last: Happened,
 }
 
 /// The simulated machine.
@@ -176,8 +178,13 @@ impl Simulation {
     ///
     /// # Errors
     /// [`RunError`]; the run cannot go on then.
-    #[inline]
     pub fn step(&mut self) -> Result<Option<Happened>, RunError> {
+        Ok(self.advance()?.then_some(self.last))
+    }
+
+    /// Goes on by one event, which is in `last` then. `false` when the run is over.
+    #[inline]
+    fn advance(&mut self) -> Result<bool, RunError> {
         self.machine.kernel.clear_frame_changes();
         if self.tally.events >= self.limits.events {
             return Err(RunError::Events(self.limits.events));
@@ -188,14 +195,13 @@ impl Simulation {
                 break;
             }
             self.now = time;
-            if let Some(mut happened) = self.handle(event)? {
-                happened.event = self.tally.next_event();
-                self.account(&happened);
-                return Ok(Some(happened));
+            if self.handle(event)? {
+                self.account();
+                return Ok(true);
             }
         }
         self.over.get_or_insert(if self.tally.waits.waiting > 0 { RunState::Stuck } else { RunState::Done });
-        Ok(None)
+        Ok(false)
     }
 
     /// Goes on to the end.
@@ -203,7 +209,7 @@ impl Simulation {
     /// # Errors
     /// As [`Simulation::step`].
     pub fn run(&mut self) -> Result<(), RunError> {
-        while self.step()?.is_some() {}
+        while self.advance()? {}
         Ok(())
     }
 
@@ -253,32 +259,35 @@ impl Simulation {
         }
     }
 
-    /// Does what an event asks for. `None` when that was nothing anybody would call an event.
+    /// Does what an event asks for. `false` when that was nothing anybody would call an event.
     #[inline]
-    fn handle(&mut self, event: Event) -> Result<Option<Happened>, RunError> {
+    fn handle(&mut self, event: Event) -> Result<bool, RunError> {
         match event {
             Event::WorkDone(cpu) => self.work_done(cpu),
             Event::Wake(process) => self.wake(process),
             Event::Kill => Ok(self.kill_largest()),
-            Event::Arrive(group) => self.arrive(group).map(|()| None),
+            Event::Arrive(group) => self.arrive(group).map(|()| false),
             Event::TimeOver => unreachable!("the end of the run is nobody's event"),
         }
     }
 
-    fn work_done(&mut self, cpu: Cpu) -> Result<Option<Happened>, RunError> {
+    fn work_done(&mut self, cpu: Cpu) -> Result<bool, RunError> {
         let (next, moved) = self.machine.processors.end_of_work(cpu);
         if let Some(process) = moved {
             self.processes[process.index()].state = State::Ready;
         }
-        next.map(|process| self.serve(process, cpu)).transpose()
+        match next {
+            Some(process) => self.serve(process, cpu).map(|()| true),
+            None => Ok(false),
+        }
     }
 
     #[inline]
-    fn wake(&mut self, process: ProcessId) -> Result<Option<Happened>, RunError> {
+    fn wake(&mut self, process: ProcessId) -> Result<bool, RunError> {
         let record = &mut self.processes[process.index()];
         record.wake = None;
         if let Some(cpu) = self.machine.processors.idle(self.now, record.cpu) {
-            return self.serve(process, cpu).map(Some);
+            return self.serve(process, cpu).map(|()| true);
         }
         record.state = State::Ready;
         let queue = &mut self.queue;
@@ -286,7 +295,7 @@ impl Simulation {
             let event = Event::WorkDone(cpu);
             queue.push(done, event.priority(), event);
         });
-        Ok(None)
+        Ok(false)
     }
 
     /// The workload's time is over; what was to come never happens.
@@ -301,12 +310,12 @@ impl Simulation {
 
     /// What follows from an event for everybody else: digest, levels, and who may be tried again now.
     #[inline]
-    fn account(&mut self, happened: &Happened) {
-        happened.digest_into(&mut self.trajectory);
+    fn account(&mut self) {
+        self.last.digest_into(&mut self.trajectory);
         if !self.machine.kernel.frame_changes().is_empty() {
             self.account_frames();
         }
-        if happened.waited > Nanos(0) && !matches!(happened.outcome, Outcome::Waits(_)) {
+        if self.last.waited > Nanos(0) && !matches!(self.last.outcome, Outcome::Waits(_)) {
             self.attend_to_waiting();
         }
     }

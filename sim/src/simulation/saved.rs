@@ -10,7 +10,7 @@ use framesim_workloads::trace::TraceError;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
-use super::happened::{ExitReason, ProcessName};
+use super::happened::{ExitReason, Happened, ProcessName};
 use super::memory::Waiter;
 use super::process::{Held, Holdings, Life, Memory, Process, ProcessId, State};
 use super::processors::Processors;
@@ -152,6 +152,7 @@ impl Simulation {
             trajectory: saved.trajectory,
             tally: saved.tally,
             limits: workload.limits,
+            last: Happened::NONE,
             setting: Arc::new(saved.setting),
         })
     }

@@ -13,14 +13,14 @@ use super::{RunError, Simulation};
 impl Simulation {
     /// Serves the earliest action of `process` on `cpu`, now.
     #[inline]
-    pub(super) fn serve(&mut self, process: ProcessId, cpu: Cpu) -> Result<Happened, RunError> {
+    pub(super) fn serve(&mut self, process: ProcessId, cpu: Cpu) -> Result<(), RunError> {
         let switched = self.machine.processors.load(cpu, process) == Switch::FromAnother;
         let record = &mut self.processes[process.index()];
         record.state = State::Running;
         record.cpu = cpu;
         let attempt = self.take_action(process)?;
         let mut name = self.processes[process.index()].name;
-        let (outcome, spent) = if attempt.call == Call::Request(Request::Sleep) {
+        let (outcome, spent) = if matches!(attempt.call, Call::Request(Request::Sleep)) {
             (Outcome::Served, Spent::default())
         } else {
             let before = self.machine.kernel.counts();
@@ -28,8 +28,8 @@ impl Simulation {
         };
         // A start has given it a pid; an end has taken its record.
         name.pid = name.pid.or(self.processes[process.index()].name.pid);
-        let happened = Happened {
-            event: 0,
+        self.last = Happened {
+            event: self.tally.next_event(),
             time: self.now,
             cost: self.machine.costs.of(&attempt, &spent, switched),
             waited: Nanos(attempt.since.map_or(0, |since| self.now.0 - since.0)),
@@ -39,9 +39,9 @@ impl Simulation {
             call: attempt.call,
             outcome,
         };
-        self.tally.count_service(&happened, &spent, switched);
-        self.settle(process, cpu, Nanos(self.now.0.saturating_add(happened.cost.0)));
-        Ok(happened)
+        self.tally.count_service(&self.last, &spent, switched);
+        self.settle(process, cpu, Nanos(self.now.0.saturating_add(self.last.cost.0)));
+        Ok(())
     }
 
     /// The earliest of what the process has to do. A request that is taken makes room for the next.

@@ -15,6 +15,7 @@ use framesim_workloads::streams::Domain;
 use framesim_workloads::trace::TraceError;
 use serde::{Deserialize, Serialize};
 
+use super::Happened;
 use super::costs::Costs;
 use super::processors::Processors;
 use super::tally::Tally;
@@ -149,6 +150,7 @@ impl Simulation {
             trajectory: Trajectory::default(),
             tally,
             limits: workload.limits,
+            last: Happened::NONE,
             heaps: Arc::new(registries.heaps.clone()),
             setting: Arc::new(setting),
         };
