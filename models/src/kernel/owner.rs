@@ -15,6 +15,7 @@ pub struct Owner {
 
 /// What a frame is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Region {
     /// The program's instructions.
     Code,

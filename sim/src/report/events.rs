@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use framesim_models::kernel::{FrameChange, HandedOver};
+use framesim_models::kernel::{FrameChange, HandedOver, Region};
 use serde::Serialize;
 
 use crate::simulation::{Call, Happened, Outcome, Refusal, Simulation};
@@ -34,7 +34,7 @@ struct Frames {
     start: u64,
     frames: u64,
     pid: u32,
-    region: &'static str,
+    region: Region,
 }
 
 /// Writes lines; what it needs for one it uses again for the next.
@@ -66,7 +66,9 @@ impl<W: Write> EventWriter<W> {
     /// Of what it writes to.
     pub fn write(&mut self, simulation: &Simulation, happened: &Happened) -> io::Result<()> {
         self.frames.clear();
-        self.frames.extend(simulation.frame_changes().iter().map(frames));
+        for change in simulation.frame_changes() {
+            self.note(change);
+        }
         self.process.clear();
         name_of(simulation, happened, &mut self.process);
         let (address, outcome, refusal) = outcome(&happened.outcome);
@@ -87,6 +89,24 @@ impl<W: Write> EventWriter<W> {
         };
         serde_json::to_writer(&mut self.to, &line)?;
         self.to.write_all(b"\n")
+    }
+}
+
+impl<W> EventWriter<W> {
+    /// Frame by frame is how paged memory comes; neighbours in one direction for one use are one entry.
+    fn note(&mut self, change: &FrameChange) {
+        let next = frames(change);
+        match self.frames.last_mut() {
+            Some(last) if last.goes_on_with(&next) => last.frames += next.frames,
+            _ => self.frames.push(next),
+        }
+    }
+}
+
+impl Frames {
+    fn goes_on_with(&self, next: &Frames) -> bool {
+        let end = self.start + self.frames;
+        (self.change, self.pid, self.region, end) == (next.change, next.pid, next.region, next.start)
     }
 }
 
@@ -124,6 +144,6 @@ fn frames(change: &FrameChange) -> Frames {
         start: change.run.start.0,
         frames: change.run.frames,
         pid: change.owner.pid.0,
-        region: change.owner.region.name(),
+        region: change.owner.region,
     }
 }

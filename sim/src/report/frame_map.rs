@@ -17,7 +17,9 @@ pub fn holders() -> Vec<Holder> {
     free.chain(Region::ALL.iter().map(|&region| Holder::new(sign(region), region.name()))).collect()
 }
 
-fn sign(region: Region) -> char {
+/// The letter of what a frame is used for.
+#[must_use]
+pub fn sign(region: Region) -> char {
     match region {
         Region::Code => 'C',
         Region::Data => 'D',

@@ -69,7 +69,7 @@ pub struct MapRun {
     /// The process; for kernel memory that serves no process, the one it was made for first.
     pub pid: u32,
     /// What for.
-    pub region: &'static str,
+    pub region: Region,
 }
 
 impl<'a> Document<'a> {
@@ -104,8 +104,7 @@ fn shares(levels: &Levels) -> Shares {
 fn map(simulation: &Simulation) -> Vec<MapRun> {
     let mut runs = Vec::new();
     simulation.kernel().frame_map().for_each_run(|owner, run| {
-        let region: Region = owner.region;
-        runs.push(MapRun { start: run.start.0, frames: run.frames, pid: owner.pid.0, region: region.name() });
+        runs.push(MapRun { start: run.start.0, frames: run.frames, pid: owner.pid.0, region: owner.region });
     });
     runs
 }

@@ -10,6 +10,7 @@ use framesim_models::kernel::Region;
 use framesim_models::{Address, Pid};
 use framesim_workloads::requests::{Request, Slot};
 
+use super::frame_map;
 use super::map::{self, Holder};
 use super::steps::{self, Step};
 use super::summary::refusal_sentence;
@@ -271,17 +272,22 @@ impl Holders {
         if let Some(&number) = self.numbers.get(&key) {
             return number;
         }
-        let sign = self.letter(name);
+        let sign = self.letter(key, name);
         self.list.push(Holder::new(sign, name));
         self.list.push(Holder::new(sign.to_ascii_lowercase(), "granted, but not asked for"));
         self.numbers.insert(key, self.list.len() - 2);
         self.list.len() - 2
     }
 
-    fn letter(&self, name: &str) -> char {
-        let own = name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_uppercase());
+    fn letter(&self, key: Key, name: &str) -> char {
+        let own = match key {
+            Key::Region(region) => frame_map::sign(region).to_string() + name,
+            Key::Taken(..) => name.to_owned(),
+        };
+        let own = own.to_ascii_uppercase();
         let any = ('A'..='Z').chain('0'..='9');
-        own.chain(any).find(|sign| self.list.iter().all(|holder| holder.sign != *sign)).unwrap_or('#')
+        let letters = own.chars().filter(char::is_ascii_alphanumeric).chain(any);
+        letters.into_iter().find(|sign| self.list.iter().all(|holder| holder.sign != *sign)).unwrap_or('#')
     }
 }
 
@@ -307,33 +313,34 @@ fn place(simulation: &Simulation, pid: Option<Pid>, at: Address) -> String {
     }
 }
 
-/// What a person is told about a step that was refused.
-#[must_use]
-pub fn refused_sentence(number: u64, refusal: &Refusal) -> String {
-    let Refusal { cause, asked, free, longest, .. } = *refusal;
+/// What a person is told about steps that were refused for the same reason.
+fn refused_sentence(steps: &[u64], refusal: &Refusal) -> String {
+    let Refusal { cause, free, longest, .. } = *refusal;
+    let numbers: Vec<String> = steps.iter().map(u64::to_string).collect();
+    let who = match steps.len() {
+        1 => format!("Step {} was refused", numbers[0]),
+        _ => format!("Steps {} were refused", numbers.join(", ")),
+    };
     match cause {
         Cause::Fragmentation => {
             let outside = framesim_models::metrics::external_fragmentation(longest, free);
             let percent = (outside.permille() + 5) / 10;
             format!(
-                "Step {number} was refused although {} frames are free: the longest free run has {}. This is external \
-                 fragmentation: {percent} % of the free memory lies outside the longest run.",
+                "{who} although {} frames are free: the longest free run has {}. This is external fragmentation: \
+                 {percent} % of the free memory lies outside the longest run.",
                 Count(free),
                 Count(longest)
             )
         }
-        Cause::Shortage => {
-            format!(
-                "Step {number} was refused: it asks for {} frames and only {} are free. Memory is short, not scattered.",
-                Count(asked),
-                Count(free)
-            )
-        }
-        Cause::TooLarge | Cause::AddressSpace => format!("Step {number} was refused: {}", refusal_sentence(refusal)),
+        Cause::Shortage => format!(
+            "{who}: only {} free, fewer than asked for. Memory is short, not scattered.",
+            if free == 1 { "1 frame is".to_owned() } else { format!("{} frames are", Count(free)) }
+        ),
+        Cause::TooLarge | Cause::AddressSpace => format!("{who}: {}", refusal_sentence(refusal)),
     }
 }
 
-/// Refused steps that are explained one by one.
+/// Kinds of refusals that are explained.
 const EXPLAINED: usize = 3;
 
 /// The table of all steps, its legend, and why steps were refused.
@@ -346,11 +353,31 @@ pub fn text(recorder: &Recorder, frames: u64) -> String {
     if !recorder.refused().is_empty() {
         text.push('\n');
     }
-    for (number, refusal) in recorder.refused().iter().take(EXPLAINED) {
-        text.push_str(&wrapped(&refused_sentence(*number, refusal), WIDTH));
+    for (steps, refusal) in alike(recorder.refused()).iter().take(EXPLAINED) {
+        text.push_str(&wrapped(&refused_sentence(steps, refusal), WIDTH));
         text.push('\n');
     }
     text
+}
+
+/// Refusals in the order of the first of each kind: of the same cause, in a memory that looked the same.
+fn alike(refused: &[(u64, Refusal)]) -> Vec<(Vec<u64>, Refusal)> {
+    let mut kinds: Vec<(Vec<u64>, Refusal)> = Vec::new();
+    let same = |one: &Refusal, two: &Refusal| {
+        let look = |refusal: &Refusal| match refusal.cause {
+            Cause::Fragmentation => (refusal.free, refusal.longest),
+            Cause::Shortage => (refusal.free, 0),
+            Cause::TooLarge | Cause::AddressSpace => (refusal.asked, 0),
+        };
+        one.cause == two.cause && look(one) == look(two)
+    };
+    for (step, refusal) in refused {
+        match kinds.iter_mut().find(|(_, kind)| same(kind, refusal)) {
+            Some((steps, _)) => steps.push(*step),
+            None => kinds.push((vec![*step], *refusal)),
+        }
+    }
+    kinds
 }
 
 /// How the same requests fare under other policies, and where to ask for more.

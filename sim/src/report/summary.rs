@@ -2,10 +2,12 @@
 
 use std::fmt::Write as _;
 
+use framesim_models::Nanos;
+use framesim_models::kernel::Region;
 use framesim_models::metrics::Ratio;
 use framesim_workloads::spec::Program;
 
-use super::text::{Bytes, Count, Seconds, counted, wrapped};
+use super::text::{Bytes, COLUMNS, Count, Seconds, counted, wrapped};
 use crate::simulation::{Calls, Cause, Failures, Levels, Order, Refusal, RunState, Simulation, Summary, Waits};
 
 /// What ran: the first lines of every report, from which the run can be repeated.
@@ -92,6 +94,10 @@ pub fn text(summary: &Summary) -> String {
     text.push_str(&bytes(summary));
     text.push('\n');
     text.push_str(&fragmentation(summary));
+    if let Some(waited) = waits(&summary.waits) {
+        text.push('\n');
+        text.push_str(&waited);
+    }
     if let Some(refused) = refusals(&summary.failures) {
         text.push('\n');
         text.push_str(&refused);
@@ -247,7 +253,7 @@ fn refusals(failures: &Failures) -> Option<String> {
     let (when, first) = failures.first?;
     let mut text = format!("refused {}\n", Count(failures.total));
     for (cause, count) in causes(failures) {
-        writeln!(text, "  {:>12}  {}", Count(count), cause_sentence(cause)).expect("a string grows");
+        writeln!(text, "  {:>9}  {}", Count(count), cause_sentence(cause)).expect("a string grows");
     }
     let first = format!("The first, at {}: {}", Seconds(when), refusal_sentence(&first));
     text.push_str(&wrapped(&first, 78));
@@ -283,21 +289,28 @@ fn cause_sentence(cause: Cause) -> &'static str {
 pub fn refusal_sentence(refusal: &Refusal) -> String {
     let Refusal { cause, asked, free, longest, .. } = *refusal;
     let frames = counted(asked, "frame", "frames");
-    let what = refusal.region.name();
+    let what = match refusal.region {
+        Region::Taken => String::new(),
+        region => format!(" for {}", region.name()),
+    };
     match cause {
-        Cause::Shortage => format!("{frames} for {what}, but only {} free: memory was short.", are(free)),
+        Cause::Shortage => format!("{frames}{what}, but {} free: memory was short.", are(free)),
         Cause::Fragmentation => format!(
-            "{frames} in a row for {what}; {} free, but the longest free run had {}: memory was scattered.",
+            "{frames} in a row{what}; {} free, but the longest free run had {}: memory was scattered.",
             are(free),
             Count(longest)
         ),
-        Cause::TooLarge => format!("{frames} at once for {what}: more than this memory or policy ever hands out."),
-        Cause::AddressSpace => format!("address space for {what}: none was left, or a limit was reached."),
+        Cause::TooLarge => format!("{frames} at once{what}: more than this memory or policy ever hands out."),
+        Cause::AddressSpace => format!("address space{what}: none was left, or a limit was reached."),
     }
 }
 
 fn are(count: u64) -> String {
-    if count == 1 { "1 was".to_owned() } else { format!("{} were", Count(count)) }
+    match count {
+        0 => "none was".to_owned(),
+        1 => "only 1 was".to_owned(),
+        _ => format!("{} were", Count(count)),
+    }
 }
 
 /// Waiting for memory, where anybody did.
@@ -308,14 +321,11 @@ pub fn waits(waits: &Waits) -> Option<String> {
         return None;
     }
     let mean = total.0.checked_div(ended).map_or_else(String::new, |mean| {
-        format!(", {} each on average, {} at most", Seconds(framesim_models::Nanos(mean)), Seconds(longest))
+        format!(", {} each on average, {} at most", Seconds(Nanos(mean)), Seconds(longest))
     });
-    let now = if waiting > 0 { format!("; {} wait still", Count(waiting)) } else { String::new() };
-    Some(format!(
-        "{} waited for memory{mean}; at most {} at once{now}\n",
-        counted(ended, "request", "requests"),
-        Count(waiting_peak)
-    ))
+    let still = if waiting > 0 { format!("; {} wait still", Count(waiting)) } else { String::new() };
+    let (waited, most) = (counted(ended, "request", "requests"), Count(waiting_peak));
+    Some(wrapped(&format!("{waited} waited for memory{mean}; at most {most} at once{still}"), COLUMNS) + "\n")
 }
 
 fn number(count: u64) -> String {
@@ -328,7 +338,7 @@ fn row(name: &str, first: &str, second: &str) -> String {
 
 /// Two blocks of lines next to each other.
 fn side_by_side(left: &[String], right: &[String]) -> String {
-    const GAP: usize = 4;
+    const GAP: usize = 3;
     let width = left.iter().map(|line| line.chars().count()).max().unwrap_or(0) + GAP;
     let mut text = String::new();
     for line in 0..left.len().max(right.len()) {

@@ -3,6 +3,8 @@
 mod check;
 mod command;
 mod conform;
+mod files;
 mod library;
 mod models;
+mod run;
 mod streams;

@@ -18,6 +18,8 @@ const PRINTING: &[&[&str]] = &[
     &["completions", "fish"],
     &["completions", "powershell"],
     &["man"],
+    &["run", "sixteen_frames"],
+    &["run", "sixteen_frames", "--json"],
 ];
 
 #[test]
