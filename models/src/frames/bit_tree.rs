@@ -92,9 +92,23 @@ impl BitTree {
             self.remove_above(member / 64);
         }
         if member == self.lowest {
-            // Most often the next lowest is in the same word.
-            self.lowest = if left == 0 { self.search() } else { member / 64 * 64 + u64::from(left.trailing_zeros()) };
+            // Most often the next lowest is in the same word, or in the same one a level up.
+            self.lowest =
+                if left == 0 { self.lowest_beyond(member) } else { member / 64 * 64 + u64::from(left.trailing_zeros()) };
         }
+    }
+
+    /// The lowest member when none is left up to the end of this one's word.
+    fn lowest_beyond(&self, member: u64) -> u64 {
+        let mut at = member / 64;
+        for level in 1..self.depth() {
+            let word = self.words[index(self.level_start[level] + at / 64)];
+            if word != 0 {
+                return self.descend(level, at / 64 * 64 + u64::from(word.trailing_zeros())).unwrap_or(u64::MAX);
+            }
+            at /= 64;
+        }
+        u64::MAX
     }
 
     fn remove_above(&mut self, member: u64) {

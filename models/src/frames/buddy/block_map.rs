@@ -32,11 +32,13 @@ pub(super) struct Word {
 
 impl Word {
     /// Where free blocks of exactly `order`, below [`WORD_ORDER`], start.
+    ///
+    /// Like the other questions on the way of every request, it has no branch: which order comes next cannot be predicted.
     #[inline]
     pub(super) fn free_of_order(self, order: u32) -> u64 {
-        let size = 1_u32 << order;
-        let at = index(u64::from(order));
-        let as_large = if order == 0 { u64::MAX } else { !(self.starts >> (size / 2)) };
+        let size = 1_u32 << (order % WORD_ORDER);
+        let at = index(u64::from(order % WORD_ORDER));
+        let as_large = !(self.starts >> (size / 2)) | every_bit_if(order == 0);
         // Only a block at a multiple of twice its size could be larger.
         let no_larger = (self.starts >> size) | !EVERY[at + 1];
         self.free & EVERY[at] & as_large & no_larger
@@ -45,9 +47,41 @@ impl Word {
     /// Whether the buddy of a block, itself not part of a larger one, is a free block of `order`, below [`WORD_ORDER`].
     #[inline]
     pub(super) fn is_free_buddy(self, buddy: u32, order: u32) -> bool {
-        let half = (1_u32 << order) / 2;
-        self.free >> buddy & 1 == 1 && (half == 0 || self.starts >> (buddy + half) & 1 == 0)
+        let half = (1_u32 << (order % WORD_ORDER)) / 2;
+        let as_large = !(self.starts >> ((buddy + half) % 64)) | every_bit_if(order == 0);
+        (self.free >> (buddy % 64)) & as_large & 1 == 1
     }
+
+    /// Whether the frame below `at` is free, and the one at `end`, where a block starts. `None` when the word does not tell:
+    /// the one below is in a block that starts in an earlier word, or `end` is in the next one.
+    #[inline]
+    pub(super) fn neighbours_are_free(self, at: u32, end: u64) -> Option<(bool, bool)> {
+        // With the frame below `at` as the highest bit; the bits from `at` up are gone.
+        let starts = (self.starts << (63 - at % 64)) << 1;
+        let free = (self.free << (63 - at % 64)) << 1;
+        // The block of that frame starts at the highest start.
+        let below = (free << (starts.leading_zeros() % 64)) >> 63 == 1;
+        let above = (self.free >> (end % 64)) & 1 == 1;
+        (starts != 0 && end < 64).then_some((below, above))
+    }
+
+    /// Whether a live block of exactly `order`, below [`WORD_ORDER`], starts at `at`, a multiple of its size. With `largest`
+    /// there are no larger ones.
+    #[inline]
+    pub(super) fn is_live_block(self, at: u32, order: u32, largest: bool) -> bool {
+        let size = 1_u32 << (order % WORD_ORDER);
+        let own = 1_u64 << (at % 64);
+        let span = ((1_u64 << size) - 1) << (at % 64);
+        let as_large = (self.starts & span) == own;
+        let upper_half = at & size != 0;
+        let no_larger = upper_half | largest | ((self.starts >> ((at + size) % 64)) & 1 == 1);
+        as_large & no_larger & (self.free & own == 0)
+    }
+}
+
+#[inline]
+fn every_bit_if(condition: bool) -> u64 {
+    u64::from(condition).wrapping_neg()
 }
 
 /// Two bits for each frame of a memory, written down as the difference from the first state: memory that was never
@@ -96,7 +130,7 @@ impl BlockMap {
 
     #[inline]
     fn first_state(&self, word: u64) -> u64 {
-        if word & self.top_words == 0 { self.top_starts } else { 0 }
+        self.top_starts & every_bit_if(word & self.top_words == 0)
     }
 
     /// Whether a block starts at `frame`, which is in memory.

@@ -33,7 +33,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-use self::block_map::{BlockMap, WORD_ORDER};
+use self::block_map::{BlockMap, WORD_ORDER, Word};
 use super::bit_tree::BitTree;
 use super::{AllocError, Explanation, FrameAllocator, FrameRequest, FrameRun, FrameSetting, FreeError};
 use crate::metrics::FreeBlocks;
@@ -104,8 +104,7 @@ struct Candidate {
 #[derive(Clone, Copy, Debug)]
 struct Need {
     order: u32,
-    /// A block may start at multiples of this.
-    step: u64,
+    align: u64,
     /// A block ends here at the latest.
     limit: u64,
     /// Any block of the order or above will do, from its start.
@@ -144,25 +143,32 @@ block it was cut from, as often as that is free. No block exceeds
 impl FrameAllocator for Buddy {
     fn allocate(&mut self, request: &FrameRequest) -> Result<FrameRun, AllocError> {
         let need = self.need(request)?;
-        let Some(Candidate { block, at }) = self.find(need) else {
+        let lowest_order = (self.orders_with_free & (u64::MAX << need.order)).trailing_zeros();
+        if need.plain && lowest_order < WORD_ORDER {
+            return Ok(self.allocate_in_word(lowest_order, need.order));
+        }
+        let Some(found) = self.find(need) else {
             self.last_search = u64::from((self.top_order + 1).saturating_sub(need.order));
             return Err(self.refusal(request));
         };
-        self.last_search = u64::from(block.order - need.order) + 1;
-        let taken = Block { start: at, order: need.order };
-        self.carve(block, taken);
-        self.free_frames -= taken.frames();
-        self.holes = self.holes + self.free_neighbours(taken) - 1;
+        self.last_search = u64::from(found.block.order - need.order) + 1;
+        let taken = Block { start: found.at, order: need.order };
+        self.carve(found.block, taken);
+        let neighbours = self.free_neighbours(self.map.load(taken.start / 64), taken);
+        self.count_taken(taken, neighbours);
         Ok(taken.run())
     }
 
     fn free(&mut self, run: FrameRun) -> Result<(), FreeError> {
-        let Some(block) = self.live_block(run) else {
+        let Some((block, word)) = self.live_block(run) else {
             return Err(self.free_error(run));
         };
-        self.holes = self.holes + 1 - self.free_neighbours(block);
+        self.holes = self.holes + 1 - self.free_neighbours(word, block);
         self.free_frames += block.frames();
-        self.merge(block);
+        let whole = if block.order < WORD_ORDER { self.merge_in_word(word, block) } else { block };
+        if whole.order >= WORD_ORDER {
+            self.merge(whole);
+        }
         Ok(())
     }
 
@@ -238,7 +244,7 @@ impl FrameAllocator for Buddy {
 impl Block {
     #[inline]
     fn frames(self) -> u64 {
-        1 << self.order
+        1 << (self.order % 64)
     }
 
     #[inline]
@@ -268,10 +274,10 @@ impl Block {
         Block { start: self.start & !self.frames(), order: self.order + 1 }
     }
 
-    /// Its number in a set of its order, from [`WORD_ORDER`] on.
+    /// Where it is in the set of its order.
     #[inline]
-    fn number(self) -> u64 {
-        self.start >> self.order
+    fn place(self) -> u64 {
+        self.start >> self.order.max(WORD_ORDER)
     }
 }
 
@@ -319,10 +325,9 @@ impl Buddy {
         if order > self.max_order {
             return Err(AllocError::TooLarge { asked: request.frames, limit: 1 << self.max_order });
         }
-        let plain = request.below.is_none() && (request.align == 1 || (1_u64 << order).is_multiple_of(request.align));
-        let step = if plain { 1 << order } else { common_multiple(request.align, order) };
-        let limit = request.below.map_or(self.frames, |below| below.0.min(self.frames));
-        Ok(Need { order, step, limit, plain })
+        let own_alignment = request.align == 1 || (1_u64 << order).is_multiple_of(request.align);
+        let limit = request.below.map_or(u64::MAX, |below| below.0);
+        Ok(Need { order, align: request.align, limit, plain: own_alignment && request.below.is_none() })
     }
 
     fn refusal(&self, request: &FrameRequest) -> AllocError {
@@ -388,10 +393,11 @@ impl Buddy {
 
     /// The lowest free block of `order`, from `from` on, with room for the need.
     fn candidate_from(&self, need: Need, order: u32, from: u64) -> Option<Candidate> {
+        let step = common_multiple(need.align, need.order);
         let mut from = from;
         loop {
             let block = self.first_of(order, from)?;
-            let at = block.start.div_ceil(need.step).saturating_mul(need.step);
+            let at = block.start.div_ceil(step).saturating_mul(step);
             let end = at.saturating_add(1 << need.order);
             if end > need.limit {
                 return None;
@@ -419,8 +425,29 @@ impl Buddy {
         (shown, total)
     }
 
-    /// Rule 3: cuts the live block `taken` out of the free block `block`.
+    /// Rules 2 and 3 for most requests: a block of `order` from the lowest one of `from`, both smaller than a word.
     #[inline]
+    fn allocate_in_word(&mut self, from: u32, order: u32) -> FrameRun {
+        let place = self.sets[index(u64::from(from))].places.lowest();
+        let word = self.map.load(place);
+        let blocks = word.free_of_order(from);
+        let start = place * 64 + u64::from(blocks.trailing_zeros());
+        let taken = Block { start, order };
+        let left = self.carve_in_word(word, Block { start, order: from }, taken);
+        // The lowest of them is gone, and what was cut off is smaller.
+        self.left_set(from, place, blocks & (blocks - 1) == 0);
+        self.last_search = u64::from(from - order) + 1;
+        self.count_taken(taken, self.free_neighbours(left, taken));
+        taken.run()
+    }
+
+    #[inline]
+    fn count_taken(&mut self, taken: Block, free_neighbours: u64) {
+        self.free_frames -= taken.frames();
+        self.holes = self.holes + free_neighbours - 1;
+    }
+
+    /// Rule 3: cuts the live block `taken` out of the free block `block`.
     fn carve(&mut self, block: Block, taken: Block) {
         let mut kept = block;
         if block.order >= WORD_ORDER {
@@ -429,10 +456,13 @@ impl Buddy {
                 kept = self.halve(kept, taken.start);
             }
         }
-        if taken.order < WORD_ORDER {
-            self.carve_in_word(kept, taken);
-        } else {
-            self.map.mark(taken.start, false);
+        if taken.order >= WORD_ORDER {
+            return self.map.mark(taken.start, false);
+        }
+        let place = kept.start / 64;
+        let left = self.carve_in_word(self.map.load(place), kept, taken);
+        if block.order < WORD_ORDER {
+            self.left_set(block.order, place, left.free_of_order(block.order) == 0);
         }
     }
 
@@ -446,11 +476,10 @@ impl Buddy {
         kept
     }
 
-    /// The same for a block of at most one word: a free one of its set, or one that was taken out of it already.
+    /// The same down to `taken`, for a block of at most one word. The block itself leaves its set at the caller's.
     #[inline]
-    fn carve_in_word(&mut self, block: Block, taken: Block) {
-        let place = block.start / 64;
-        let mut word = self.map.load(place);
+    fn carve_in_word(&mut self, word: Word, block: Block, taken: Block) -> Word {
+        let mut word = word;
         word.free &= !(1 << (block.start % 64));
         let mut order = block.order;
         while order > taken.order {
@@ -458,25 +487,16 @@ impl Buddy {
             let kept = Block { start: taken.start >> order << order, order };
             word.starts |= 1 << ((kept.start | kept.frames()) % 64);
             word.free |= 1 << (kept.buddy().start % 64);
-            self.add_to_set(kept.buddy());
+            self.joined_set(order, block.start / 64);
         }
-        self.map.store(place, word);
-        if block.order < WORD_ORDER {
-            self.left_set(block.order, place, word.free_of_order(block.order) == 0);
-        }
+        self.map.store(block.start / 64, word);
+        word
     }
 
-    /// Rule 4: frees the live block `block`.
-    #[inline]
+    /// Rule 4 for a block of at least one word.
     fn merge(&mut self, block: Block) {
         let mut block = block;
-        if block.order < WORD_ORDER {
-            block = self.merge_in_word(block);
-            if block.order < WORD_ORDER {
-                return;
-            }
-        }
-        while block.order < self.top_order && self.sets[block.at()].places.contains(block.buddy().number()) {
+        while block.order < self.top_order && self.sets[block.at()].places.contains(block.buddy().place()) {
             self.remove_large(block.buddy());
             self.map.unmark(block.start | block.frames());
             block = block.parent();
@@ -485,12 +505,11 @@ impl Buddy {
         self.add_to_set(block);
     }
 
-    /// Merges a block within its word and frees it there; one that becomes the whole word is left for `merge`.
+    /// Rule 4 within the word of a block: merges and frees it there. One that becomes the whole word is left for `merge`.
     #[inline]
-    fn merge_in_word(&mut self, block: Block) -> Block {
+    fn merge_in_word(&mut self, word: Word, block: Block) -> Block {
         let place = block.start / 64;
-        let mut word = self.map.load(place);
-        let mut merged = block;
+        let (mut word, mut merged) = (word, block);
         let top = self.top_order.min(WORD_ORDER);
         while merged.order < top {
             let buddy = bit_of(merged.buddy().start);
@@ -503,7 +522,7 @@ impl Buddy {
         }
         if merged.order < WORD_ORDER {
             word.free |= 1 << bit_of(merged.start);
-            self.add_to_set(merged);
+            self.joined_set(merged.order, place);
         }
         self.map.store(place, word);
         for order in block.order..merged.order {
@@ -512,19 +531,23 @@ impl Buddy {
         merged
     }
 
-    #[inline]
     fn add_to_set(&mut self, block: Block) {
-        let place = if block.order < WORD_ORDER { block.start / 64 } else { block.number() };
-        let set = &mut self.sets[block.at()];
+        self.joined_set(block.order, block.place());
+    }
+
+    /// A block of `order` is free from now on.
+    #[inline]
+    fn joined_set(&mut self, order: u32, place: u64) {
+        let set = &mut self.sets[index(u64::from(order))];
         set.places.insert(place);
         set.blocks += 1;
-        self.orders_with_free |= 1 << block.order;
+        self.orders_with_free |= 1 << (order % 64);
     }
 
     /// Takes a free block of at least one word out of its set; it is a live one then.
     fn remove_large(&mut self, block: Block) {
         self.map.mark(block.start, false);
-        self.left_set(block.order, block.number(), true);
+        self.left_set(block.order, block.place(), true);
     }
 
     /// A block of `order` is not free any more; its place has no other where `emptied`.
@@ -536,41 +559,42 @@ impl Buddy {
         }
         set.blocks -= 1;
         if set.blocks == 0 {
-            self.orders_with_free &= !(1 << order);
+            self.orders_with_free &= !(1 << (order % 64));
         }
     }
 
-    /// How many of the two frames next to `block` are free.
+    /// How many of the two frames next to `block`, which starts in `word`, are free.
     #[inline]
-    fn free_neighbours(&self, block: Block) -> u64 {
+    fn free_neighbours(&self, word: Word, block: Block) -> u64 {
+        let at = bit_of(block.start);
+        match word.neighbours_are_free(at, u64::from(at).saturating_add(block.frames())) {
+            Some((below, above)) => u64::from(below) + u64::from(above),
+            None => self.free_neighbours_beyond(block),
+        }
+    }
+
+    /// The same when one of them is in another word, or outside memory.
+    fn free_neighbours_beyond(&self, block: Block) -> u64 {
         let below = block.start > 0 && self.map.frame_is_free(block.start - 1);
-        // Above a block another one starts.
         let above = block.end() < self.frames && self.map.free_at(block.end());
         u64::from(below) + u64::from(above)
     }
 
-    /// `run` as a block, when it is exactly a live one.
+    /// `run` as a block, when it is exactly a live one, and the word where it starts.
     #[inline]
-    fn live_block(&self, run: FrameRun) -> Option<Block> {
+    fn live_block(&self, run: FrameRun) -> Option<(Block, Word)> {
         let end = run.start.0.checked_add(run.frames)?;
         if end > self.frames || !run.frames.is_power_of_two() || run.start.0 & (run.frames - 1) != 0 {
             return None;
         }
         let block = Block { start: run.start.0, order: run.frames.trailing_zeros() };
         let word = self.map.load(block.start / 64);
-        let live = (word.starts & !word.free) >> (block.start % 64) & 1 == 1;
-        (live && self.is_whole(block)).then_some(block)
-    }
-
-    /// Whether the block that starts where `block` does has its order.
-    #[inline]
-    fn is_whole(&self, block: Block) -> bool {
-        let as_large = block.order == 0 || !self.map.starts_at(block.start + block.frames() / 2);
-        let no_larger = block.start & block.frames() != 0
-            || block.order >= self.top_order
-            || block.end() >= self.frames
-            || self.map.starts_at(block.end());
-        as_large && no_larger
+        let live = if block.order < WORD_ORDER {
+            word.is_live_block(bit_of(block.start), block.order, block.order == self.top_order)
+        } else {
+            word.starts & !word.free & 1 == 1 && self.block_from(block.start) == block
+        };
+        live.then_some((block, word))
     }
 
     fn free_error(&self, given: FrameRun) -> FreeError {
@@ -613,7 +637,7 @@ impl Buddy {
             ensure(block.order == self.top_order || !self.is_free_block(block.buddy()), || {
                 format!("free block {} is not merged with its buddy", block.run())
             })?;
-            let place = if block.order < WORD_ORDER { block.start / 64 } else { block.number() };
+            let place = block.place();
             ensure(self.sets[block.at()].places.contains(place), || {
                 format!("free block {} is not in the set of order {}", block.run(), block.order)
             })?;
@@ -674,7 +698,7 @@ impl Tally {
 
     fn add(&mut self, block: Block, free: bool) {
         if free {
-            let place = Some(block.start >> block.order.max(WORD_ORDER));
+            let place = Some(block.place());
             self.free_frames += block.frames();
             self.holes += u64::from(!self.last_was_free);
             self.blocks[block.at()] += 1;
