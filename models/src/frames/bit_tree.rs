@@ -93,8 +93,11 @@ impl BitTree {
         }
         if member == self.lowest {
             // Most often the next lowest is in the same word, or in the same one a level up.
-            self.lowest =
-                if left == 0 { self.lowest_beyond(member) } else { member / 64 * 64 + u64::from(left.trailing_zeros()) };
+            self.lowest = if left == 0 {
+                self.lowest_beyond(member)
+            } else {
+                member / 64 * 64 + u64::from(left.trailing_zeros())
+            };
         }
     }
 

@@ -180,6 +180,10 @@ impl BlockMap {
         self.free_at(self.block_start(frame))
     }
 
+    pub(super) fn bytes(&self) -> u64 {
+        self.words() * 16
+    }
+
     /// Words of the map.
     pub(super) fn words(&self) -> u64 {
         self.changed.len() as u64

@@ -28,6 +28,8 @@
 //! of a block were asked for is the caller's to remember.
 
 mod block_map;
+mod check;
+mod search;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +40,7 @@ use super::bit_tree::BitTree;
 use super::{AllocError, Explanation, FrameAllocator, FrameRequest, FrameRun, FrameSetting, FreeError};
 use crate::metrics::FreeBlocks;
 use crate::registry::{BadOptions, Model};
-use crate::{Violation, ensure, index};
+use crate::{Violation, index};
 
 /// The highest top order that can be chosen.
 const MAX_ORDER_LIMIT: u32 = 40;
@@ -91,24 +93,6 @@ struct FreeSet {
 struct Block {
     start: u64,
     order: u32,
-}
-
-/// A free block, and the frame in it that a request would get.
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    block: Block,
-    at: u64,
-}
-
-/// What a request means to a buddy system.
-#[derive(Clone, Copy, Debug)]
-struct Need {
-    order: u32,
-    align: u64,
-    /// A block ends here at the latest.
-    limit: u64,
-    /// Any block of the order or above will do, from its start.
-    plain: bool,
 }
 
 impl Model<dyn FrameAllocator> for Buddy {
@@ -211,17 +195,7 @@ impl FrameAllocator for Buddy {
     }
 
     fn explain(&self, request: &FrameRequest) -> Explanation {
-        let need = self.need(request);
-        let (candidates, candidates_total) = need.map_or_else(|_| (Vec::new(), 0), |need| self.candidates(need));
-        let found = need.map(|need| (need, self.find(need)));
-        let chosen = found.and_then(|(need, found)| {
-            found.map(|found| FrameRun::new(found.at, 1 << need.order)).ok_or_else(|| self.refusal(request))
-        });
-        let rule = match found {
-            Ok((need, Some(candidate))) => rule_of(request, need, candidate),
-            _ => "no order from the request's own up has a free block that will do".to_owned(),
-        };
-        Explanation { candidates, candidates_total, rule, chosen }
+        self.explain_search(request)
     }
 
     /// Orders looked at.
@@ -230,14 +204,7 @@ impl FrameAllocator for Buddy {
     }
 
     fn check(&self) -> Result<(), Violation> {
-        let mut tally = Tally::new();
-        let mut start = 0;
-        while start < self.frames {
-            let block = self.block_from(start);
-            self.check_block(block, &mut tally)?;
-            start = block.end();
-        }
-        tally.compare(self)
+        self.check_tiling()
     }
 }
 
@@ -304,6 +271,12 @@ impl Buddy {
         buddy
     }
 
+    /// Bytes of the whole structure.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.map.bytes() + self.sets.iter().map(|set| set.places.bytes()).sum::<u64>()
+    }
+
     /// Rule 1 for what is left above the blocks of the top order.
     fn cut_the_rest(&mut self, whole: u64) {
         let mut start = whole;
@@ -316,20 +289,6 @@ impl Buddy {
         }
     }
 
-    #[inline]
-    fn need(&self, request: &FrameRequest) -> Result<Need, AllocError> {
-        if request.frames == 0 || request.align == 0 {
-            return Err(AllocError::Empty);
-        }
-        let order = u64::BITS - (request.frames - 1).leading_zeros();
-        if order > self.max_order {
-            return Err(AllocError::TooLarge { asked: request.frames, limit: 1 << self.max_order });
-        }
-        let own_alignment = request.align == 1 || (1_u64 << order).is_multiple_of(request.align);
-        let limit = request.below.map_or(u64::MAX, |below| below.0);
-        Ok(Need { order, align: request.align, limit, plain: own_alignment && request.below.is_none() })
-    }
-
     fn refusal(&self, request: &FrameRequest) -> AllocError {
         let (asked, free, longest, holes) = (request.frames, self.free_frames, self.largest_request(), self.holes);
         if asked > free {
@@ -337,92 +296,6 @@ impl Buddy {
         } else {
             AllocError::Fragmentation { asked, free, longest, holes }
         }
-    }
-
-    /// Rule 2.
-    #[inline]
-    fn find(&self, need: Need) -> Option<Candidate> {
-        if !need.plain {
-            return self.orders_from(need.order).find_map(|order| self.candidate_from(need, order, 0));
-        }
-        let large_enough = self.orders_with_free & (u64::MAX << need.order);
-        if large_enough == 0 {
-            return None;
-        }
-        let block = self.lowest_of(large_enough.trailing_zeros());
-        Some(Candidate { block, at: block.start })
-    }
-
-    fn orders_from(&self, order: u32) -> impl Iterator<Item = u32> {
-        let with_free = self.orders_with_free;
-        (order..self.top_order + 1).filter(move |order| with_free >> order & 1 == 1)
-    }
-
-    /// The lowest free block of an order that has one.
-    #[inline]
-    fn lowest_of(&self, order: u32) -> Block {
-        let place = self.sets[index(u64::from(order))].places.lowest();
-        Block { start: self.lowest_in_place(order, place), order }
-    }
-
-    #[inline]
-    fn lowest_in_place(&self, order: u32, place: u64) -> u64 {
-        if order < WORD_ORDER {
-            place * 64 + u64::from(self.map.load(place).free_of_order(order).trailing_zeros())
-        } else {
-            place << order
-        }
-    }
-
-    /// The lowest free block of `order` that starts at `from` or above.
-    fn first_of(&self, order: u32, from: u64) -> Option<Block> {
-        let places = &self.sets[index(u64::from(order))].places;
-        if order >= WORD_ORDER {
-            let place = places.first_from(from.div_ceil(1 << order))?;
-            return Some(Block { start: place << order, order });
-        }
-        if from / 64 < self.map.words() {
-            let here = self.map.load(from / 64).free_of_order(order) & (u64::MAX << (from % 64));
-            if here != 0 {
-                return Some(Block { start: from / 64 * 64 + u64::from(here.trailing_zeros()), order });
-            }
-        }
-        let place = places.first_from(from / 64 + 1)?;
-        Some(Block { start: self.lowest_in_place(order, place), order })
-    }
-
-    /// The lowest free block of `order`, from `from` on, with room for the need.
-    fn candidate_from(&self, need: Need, order: u32, from: u64) -> Option<Candidate> {
-        let step = common_multiple(need.align, need.order);
-        let mut from = from;
-        loop {
-            let block = self.first_of(order, from)?;
-            let at = block.start.div_ceil(step).saturating_mul(step);
-            let end = at.saturating_add(1 << need.order);
-            if end > need.limit {
-                return None;
-            }
-            if end <= block.end() {
-                return Some(Candidate { block, at });
-            }
-            // The next frame that will do is above this block: so is the block that holds it.
-            from = at >> order << order;
-        }
-    }
-
-    /// The first free blocks that would do, in the order they are looked at, and how many there are.
-    fn candidates(&self, need: Need) -> (Vec<FrameRun>, u64) {
-        let mut all = self.orders_from(need.order).flat_map(move |order| {
-            let after = move |last: &Candidate| self.candidate_from(need, order, last.block.end());
-            std::iter::successors(self.candidate_from(need, order, 0), after)
-        });
-        let shown: Vec<FrameRun> = all.by_ref().take(Explanation::SHOWN).map(|found| found.block.run()).collect();
-        let total = if need.plain {
-            self.orders_from(need.order).map(|order| self.sets[index(u64::from(order))].blocks).sum()
-        } else {
-            (shown.len() + all.count()) as u64
-        };
-        (shown, total)
     }
 
     /// Rules 2 and 3 for most requests: a block of `order` from the lowest one of `from`, both smaller than a word.
@@ -619,45 +492,6 @@ impl Buddy {
         let order = (0..self.top_order).find(|order| !goes_on(*order)).unwrap_or(self.top_order);
         Block { start, order }
     }
-
-    /// Whether `block` is a free block of its order.
-    fn is_free_block(&self, block: Block) -> bool {
-        block.end() <= self.frames
-            && self.map.starts_at(block.start)
-            && self.map.free_at(block.start)
-            && self.block_from(block.start) == block
-    }
-
-    fn check_block(&self, block: Block, tally: &mut Tally) -> Result<(), Violation> {
-        ensure(self.map.starts_at(block.start), || format!("no block starts at frame {}", block.start))?;
-        let inside = self.marks_inside(block);
-        ensure(inside == 0, || format!("{inside} blocks start inside block {}", block.run()))?;
-        let free = self.map.free_at(block.start);
-        if free {
-            ensure(block.order == self.top_order || !self.is_free_block(block.buddy()), || {
-                format!("free block {} is not merged with its buddy", block.run())
-            })?;
-            let place = block.place();
-            ensure(self.sets[block.at()].places.contains(place), || {
-                format!("free block {} is not in the set of order {}", block.run(), block.order)
-            })?;
-        }
-        tally.add(block, free);
-        Ok(())
-    }
-
-    /// Starts of blocks in `block` after its own.
-    fn marks_inside(&self, block: Block) -> u32 {
-        let (first, last) = (block.start / 64, (block.end() - 1) / 64);
-        let marks_in = |place: u64| {
-            let word = self.map.load(place);
-            let from = block.start.max(place * 64) % 64;
-            let below = block.end().min(place * 64 + 64) - place * 64;
-            let own = u64::MAX << from & (u64::MAX >> (64 - below));
-            ((word.starts | word.free) & own).count_ones()
-        };
-        (first..=last).map(marks_in).sum::<u32>() - 1
-    }
 }
 
 impl FreeSet {
@@ -671,89 +505,6 @@ impl FreeSet {
         let bound = frames.div_ceil(1 << order.max(WORD_ORDER));
         FreeSet { places: BitTree::filled(bound, blocks.div_ceil(1 << in_place)), blocks }
     }
-}
-
-/// What `check` counts on its walk, to be held against what the policy counted as it went.
-#[derive(Debug)]
-struct Tally {
-    free_frames: u64,
-    holes: u64,
-    last_was_free: bool,
-    blocks: [u64; ORDERS],
-    places: [u64; ORDERS],
-    last_place: [Option<u64>; ORDERS],
-}
-
-impl Tally {
-    fn new() -> Tally {
-        Tally {
-            free_frames: 0,
-            holes: 0,
-            last_was_free: false,
-            blocks: [0; ORDERS],
-            places: [0; ORDERS],
-            last_place: [None; ORDERS],
-        }
-    }
-
-    fn add(&mut self, block: Block, free: bool) {
-        if free {
-            let place = Some(block.place());
-            self.free_frames += block.frames();
-            self.holes += u64::from(!self.last_was_free);
-            self.blocks[block.at()] += 1;
-            self.places[block.at()] += u64::from(self.last_place[block.at()] != place);
-            self.last_place[block.at()] = place;
-        }
-        self.last_was_free = free;
-    }
-
-    fn compare(&self, buddy: &Buddy) -> Result<(), Violation> {
-        let equal = |what: &str, kept: u64, counted: u64| {
-            ensure(kept == counted, || format!("{what}: {kept} kept, {counted} counted"))
-        };
-        equal("free frames", buddy.free_frames, self.free_frames)?;
-        equal("holes", buddy.holes, self.holes)?;
-        for (order, set) in buddy.sets.iter().enumerate() {
-            equal(&format!("free blocks of order {order}"), set.blocks, self.blocks[order])?;
-            equal(&format!("places of order {order}"), set.places.len(), self.places[order])?;
-            equal(
-                &format!("order {order} in the mask"),
-                buddy.orders_with_free >> order & 1,
-                u64::from(set.blocks > 0),
-            )?;
-            ensure(set.places.knows_its_lowest(), || format!("the lowest place of order {order} is another one"))?;
-            ensure(set.places.broken_level().is_none(), || format!("the set of order {order} is not one tree"))?;
-        }
-        Ok(())
-    }
-}
-
-fn rule_of(request: &FrameRequest, need: Need, candidate: Candidate) -> String {
-    let halvings = candidate.block.order - need.order;
-    let size = 1_u64 << need.order;
-    let mut rule = if size == request.frames {
-        format!("the smallest free block of at least {size} frames that will do, the lowest of that size")
-    } else {
-        format!(
-            "{} frames are rounded up to {size}; the smallest free block that will do, the lowest of that size",
-            request.frames
-        )
-    };
-    match halvings {
-        0 => rule.push_str(": an exact fit"),
-        1 => rule.push_str(": halved once"),
-        times => rule.push_str(&format!(": halved {times} times")),
-    }
-    rule
-}
-
-/// The least common multiple of `align` and `2^order`; the largest number where it does not fit, of which only 0 is a
-/// multiple in any memory.
-fn common_multiple(align: u64, order: u32) -> u64 {
-    let twos = align.trailing_zeros();
-    let wide = u128::from(align >> twos) << twos.max(order);
-    u64::try_from(wide).unwrap_or(u64::MAX)
 }
 
 #[inline]

@@ -196,7 +196,7 @@ fn explains_the_blocks_it_saw_and_the_one_it_took() {
     let why = memory.explain(&FrameRequest::frames(1));
     assert_eq!(why.candidates_total, 4);
     assert_snapshot!(why.candidates.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "), @"5 7 10..11 0..3");
-    assert_snapshot!(why.rule, @"the smallest free block of at least 1 frames that will do, the lowest of that size: an exact fit");
+    assert_snapshot!(why.rule, @"the smallest free block that will do, the lowest of that size: an exact fit");
     assert_eq!(why.chosen, Ok(FrameRun::new(5, 1)));
     let why = memory.explain(&FrameRequest::frames(5));
     assert_eq!((why.candidates_total, why.chosen.is_err()), (0, true));
@@ -225,6 +225,14 @@ fn a_terabyte_starts_as_it_ends() {
     assert_eq!(memory.free_frames(), (1 << 28) - 8);
     memory.free(run).expect("a live block");
     assert_eq!(memory.free_blocks(10).of_order(10), 1 << 18);
+}
+
+#[test]
+fn costs_less_than_three_tenths_of_a_byte_a_frame() {
+    for (frames, max_order) in [(1 << 20, 10), (1 << 20, 0), (1 << 20, 40), (1 << 26, 10)] {
+        let per_thousand_frames = buddy(frames, max_order).bytes() * 1_000 / frames;
+        assert!((250..270).contains(&per_thousand_frames), "{per_thousand_frames} bytes for 1000 frames");
+    }
 }
 
 /// The same rules on two plain lists, searched from end to end.
