@@ -82,7 +82,6 @@ impl Kernel {
     }
 
     /// Everything the process needs, in the order of rule 1. What was had so far is in `asked`.
-    #[expect(clippy::type_complexity, reason = "three lists that only `spawn` looks at")]
     fn ask_for_all(
         &mut self,
         image: ImageId,
