@@ -351,6 +351,12 @@ fn frames_taken_by_name_are_given_back_whole_or_at_exit() {
     assert_eq!(kernel.give(pid, run), Err(NotTaken { pid, run }));
     kernel.exit(pid);
     assert_eq!(draw(&kernel), "................");
+
+    let pid = kernel.spawn(&image(1, 0, 0)).expect("there is room");
+    kernel.memory(pid);
+    kernel.take(pid, &FrameRequest::frames(2)).expect("there is room");
+    kernel.exit(pid);
+    assert_eq!(draw(&kernel), "................", "also when it has made a call");
 }
 
 #[test]

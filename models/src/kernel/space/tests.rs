@@ -224,3 +224,18 @@ fn a_stack_grows_down_to_the_write() {
     let far = Address(top.0 - (8 << 20) - PAGE);
     insta::assert_snapshot!(space.write(far, 1).expect_err("past the limit"), @"write to 0x7ffff77fe000, where nothing writable is mapped");
 }
+
+#[test]
+fn a_moved_area_joins_a_new_neighbour_only_if_it_was_never_written() {
+    for (is_written, areas) in [(false, 1), (true, 2)] {
+        let mut space = space_below_a_wall();
+        let at = map(&mut space, PAGE);
+        if is_written {
+            space.write(at, 1).expect("mapped");
+        }
+        let moved = space.mremap(at, PAGE, 2 * PAGE).expect("there is room below");
+        assert_eq!(moved, Address(at.0 - 2 * PAGE));
+        assert_eq!(map(&mut space, PAGE), at, "where it was is free again");
+        assert_eq!(space.areas().count(), areas + 1, "and the wall");
+    }
+}
