@@ -180,7 +180,8 @@ fn a_free_of_anything_but_a_live_block_is_an_error_and_moves_nothing() {
     }
     let not_whole =
         [(256, 3, small), (256, 8, small), (257, 1, small), (258, 2, small), (0, 64, large), (0, 256, large)];
-    for (start, frames, live) in not_whole.into_iter().chain([(127, 1, large), (64, 64, large), (0, u64::MAX, large)]) {
+    let more = [(256, 1, small), (256, 2, small), (127, 1, large), (64, 64, large), (0, u64::MAX, large)];
+    for (start, frames, live) in not_whole.into_iter().chain(more) {
         let given = FrameRun::new(start, frames);
         assert_eq!(memory.free(given), Err(FreeError::NotWhole { given, live }), "{given}");
     }
@@ -318,6 +319,8 @@ enum Op {
         below: Option<u64>,
     },
     Give(usize),
+    /// The low half of a live run.
+    GiveHalf(usize),
     /// A run that may be anything.
     GiveBack {
         start: u64,
@@ -332,6 +335,7 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         5 => (frames, align, below).prop_map(|(frames, align, below)| Op::Take { frames, align, below }),
         4 => (0..1_000_usize).prop_map(Op::Give),
+        1 => (0..1_000_usize).prop_map(Op::GiveHalf),
         1 => (0..1_500_u64, 1..200_u64).prop_map(|(start, frames)| Op::GiveBack { start, frames }),
     ]
 }
@@ -353,7 +357,12 @@ fn run_beside_the_oracle(frames: u64, max_order: u32, ops: Vec<Op>) {
                 let run = FrameRun::new(start, 1 << order);
                 assert_eq!((memory.free(run), oracle.free(run)), (Ok(()), true));
             }
-            Op::Give(_) => {}
+            Op::GiveHalf(which) if !oracle.live.is_empty() => {
+                let (order, start) = oracle.live[which % oracle.live.len()];
+                let half = FrameRun::new(start, (1 << order) / 2);
+                assert!(memory.free(half).is_err(), "{half}");
+            }
+            Op::Give(_) | Op::GiveHalf(_) => {}
             Op::GiveBack { start, frames } => {
                 let run = FrameRun::new(start, frames);
                 assert_eq!(memory.free(run).is_ok(), oracle.free(run), "{run}");
