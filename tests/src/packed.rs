@@ -1,23 +1,20 @@
 //! Recorded data: packed or plain, in the repository or beside it.
 
-use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// The text of a file, unpacked if its name ends in `.zst`.
+use framesim_workloads::trace::open_text;
+
+/// The text of a file, unpacked if it is zstd.
 ///
 /// # Panics
 /// When it cannot be read: the data belong to the test.
 #[must_use]
 pub fn text(path: &Path) -> String {
-    let bytes = fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-    if path.extension().is_none_or(|extension| extension != "zst") {
-        return String::from_utf8(bytes).expect("text");
-    }
-    let mut unpacked = String::new();
-    let mut frame = ruzstd::decoding::StreamingDecoder::new(&bytes[..]).expect("a zstd frame");
-    frame.read_to_string(&mut unpacked).expect("a whole frame of text");
-    unpacked
+    let mut text = String::new();
+    let read = open_text(path).and_then(|mut reader| reader.read_to_string(&mut text));
+    read.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    text
 }
 
 /// The folder of data that come with the repository.

@@ -15,15 +15,14 @@ use std::fmt;
 use framesim_models::heap::{HeapAllocator, HeapFreeError, SystemMemory};
 use framesim_models::kernel::AddressSpace;
 use framesim_models::{Address, ThreadId, index};
+use framesim_workloads::trace::{Call, Record};
 
-use self::reading::{Call, Place, Recorded, Row, TracedCall};
+use self::reading::{Place, Recorded, Row, bytes_asked, written};
 use self::setting::Counts;
 use super::{BadCase, Difference};
 
 /// Rows of a series where none says how many calls a row stands for.
 const ROWS: u64 = 200;
-/// Blocks that a trace may name at most: a higher id is a mistake, not a trace.
-const IDS_MAX: u64 = 1 << 31;
 
 /// The texts of a case, unpacked.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +117,9 @@ pub fn hold(
     heap: &mut dyn HeapAllocator,
     setting: &ReplaySetting,
 ) -> Result<HeapVerdict, BadCase> {
-    let calls = reading::calls(case.trace)?;
+    let calls = reading::calls(case.name, case.trace)?;
     let rows = case.series.map(reading::rows).transpose()?.unwrap_or_default();
-    let space = setting.space(counts(&calls, &rows)?, case.maps)?;
+    let space = setting.space(counts(&calls, &rows), case.maps)?;
     let mut replay = Replay::new(heap, space, setting);
     replay.make_first_calls(&calls, setting)?;
     let mut verdict = HeapVerdict {
@@ -139,7 +138,7 @@ pub fn hold(
     for traced in &calls {
         let block = replay.make(traced)?;
         verdict.calls += 1;
-        if traced.call.bytes().is_some()
+        if bytes_asked(traced.call).is_some()
             && let Some(recorded) = recorded.next()
         {
             verdict.compare_block(traced, block, recorded?, &mut replay)?;
@@ -154,15 +153,12 @@ pub fn hold(
     Ok(verdict)
 }
 
-fn counts(calls: &[TracedCall], rows: &[Row]) -> Result<Counts, BadCase> {
+fn counts(calls: &[Record], rows: &[Row]) -> Counts {
     let total = calls.len() as u64;
-    let ids = calls.iter().map(|traced| traced.call.id()).max().unwrap_or(0) + 1;
-    if ids > IDS_MAX {
-        return Err(BadCase(format!("the trace names block {}; ids go up to {IDS_MAX}", ids - 1)));
-    }
+    let ids = calls.iter().map(|traced| traced.id).max().unwrap_or(0) + 1;
     let every = rows.first().map_or(total.div_ceil(ROWS), |first| first.calls).max(1);
-    let blocks = calls.iter().filter(|traced| traced.call.bytes().is_some()).count() as u64;
-    Ok(Counts { calls: total, ids, blocks, rows: total / every + 2 })
+    let blocks = calls.iter().filter(|traced| bytes_asked(traced.call).is_some()).count() as u64;
+    Counts { calls: total, ids, blocks, rows: total / every + 2 }
 }
 
 /// A block that a call returned: its address and usable bytes.
@@ -174,7 +170,7 @@ struct Replay<'a> {
     space: AddressSpace,
     is_one_thread: bool,
     places: Places,
-    /// By id: address and bytes asked for.
+    /// By slot: address and bytes asked for.
     blocks: Vec<Option<(Address, u64)>>,
     live: u64,
     start_break: u64,
@@ -200,9 +196,9 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn make_first_calls(&mut self, calls: &[TracedCall], setting: &ReplaySetting) -> Result<(), BadCase> {
+    fn make_first_calls(&mut self, calls: &[Record], setting: &ReplaySetting) -> Result<(), BadCase> {
         let Threads::Each { first_calls } = &setting.threads else { return Ok(()) };
-        let threads = calls.iter().map(|traced| traced.thread).max().unwrap_or(0);
+        let threads = calls.iter().map(|traced| traced.thread.0).max().unwrap_or(0);
         for call in (0..threads).flat_map(|_| first_calls) {
             let made = self.heap.calloc(ThreadId(0), call.count, call.bytes, &mut self.space);
             made.map_err(|refused| BadCase(format!("a first call of the setting: {refused}")))?;
@@ -211,44 +207,40 @@ impl<'a> Replay<'a> {
     }
 
     /// Makes one call; the block it returned, if it did.
-    fn make(&mut self, traced: &TracedCall) -> Result<Option<Block>, BadCase> {
-        let thread = ThreadId(if self.is_one_thread { 0 } else { traced.thread });
+    fn make(&mut self, traced: &Record) -> Result<Option<Block>, BadCase> {
+        let thread = if self.is_one_thread { ThreadId(0) } else { traced.thread };
+        let (Call::Malloc { slot, .. }
+        | Call::Calloc { slot, .. }
+        | Call::Aligned { slot, .. }
+        | Call::Realloc { slot, .. }
+        | Call::Free { slot }) = traced.call;
+        let slot = index(slot.0.into());
+        if slot >= self.blocks.len() {
+            self.blocks.resize(slot + 1, None);
+        }
+        let old = self.blocks[slot].take();
+        self.live -= old.map_or(0, |(_, bytes)| bytes);
         let (heap, space) = (&mut *self.heap, &mut self.space);
-        let answer = match traced.call {
-            Call::Malloc { bytes, .. } => heap.malloc(thread, bytes, space).ok(),
-            Call::Calloc { count, bytes, .. } => heap.calloc(thread, count, bytes, space).ok(),
-            Call::Aligned { align, bytes, .. } => heap.aligned_alloc(thread, align, bytes, space).ok(),
-            Call::Realloc { old: 0, bytes, .. } => heap.malloc(thread, bytes, space).ok(),
-            Call::Realloc { old, bytes, .. } => {
-                let (at, old_bytes) = self.remove(old, traced.line)?;
-                self.live -= old_bytes;
-                self.heap.realloc(thread, at, bytes, &mut self.space).ok().flatten()
+        let answer = match (traced.call, old) {
+            (Call::Malloc { bytes, .. }, _) | (Call::Realloc { bytes, .. }, None) => {
+                heap.malloc(thread, bytes, space).ok()
             }
-            Call::Free { id } => {
-                let (at, bytes) = self.remove(id, traced.line)?;
-                self.live -= bytes;
-                let freed = self.heap.free(thread, at, &mut self.space);
-                freed.map_err(|HeapFreeError(at)| {
-                    BadCase(format!("line {}: the heap lost the block at {at}", traced.line))
-                })?;
+            (Call::Calloc { count, bytes, .. }, _) => heap.calloc(thread, count, bytes, space).ok(),
+            (Call::Aligned { align, bytes, .. }, _) => heap.aligned_alloc(thread, align, bytes, space).ok(),
+            (Call::Realloc { bytes, .. }, Some((at, _))) => heap.realloc(thread, at, bytes, space).ok().flatten(),
+            (Call::Free { .. }, None) => None,
+            (Call::Free { .. }, Some((at, _))) => {
+                let freed = heap.free(thread, at, space);
+                freed.map_err(|HeapFreeError(at)| BadCase(format!("the heap lost block {} at {at}", traced.id)))?;
                 None
             }
         };
-        let (Some(at), Some(bytes)) = (answer, traced.call.bytes()) else { return Ok(None) };
+        let (Some(at), Some(bytes)) = (answer, bytes_asked(traced.call)) else { return Ok(None) };
         self.space.touch(at, bytes);
         self.live += bytes;
-        let id = index(traced.call.id());
-        if id >= self.blocks.len() {
-            self.blocks.resize(id + 1, None);
-        }
-        self.blocks[id] = Some((at, bytes));
+        self.blocks[slot] = Some((at, bytes));
         let usable = self.heap.usable_size(at).unwrap_or(0);
         Ok(Some((at, usable)))
-    }
-
-    fn remove(&mut self, id: u64, line: u64) -> Result<(Address, u64), BadCase> {
-        let block = self.blocks.get_mut(index(id)).and_then(Option::take);
-        block.ok_or_else(|| BadCase(format!("line {line} of the trace: block {id} is not live")))
     }
 
     /// Where a block is, as the recording would write it.
@@ -281,12 +273,12 @@ impl<'a> Replay<'a> {
 impl HeapVerdict {
     fn compare_block(
         &mut self,
-        traced: &TracedCall,
+        traced: &Record,
         block: Option<Block>,
         recorded: Recorded,
         replay: &mut Replay<'_>,
     ) -> Result<(), BadCase> {
-        let id = traced.call.id();
+        let id = traced.id;
         if recorded.id != id {
             return Err(BadCase(format!("the places name block {} where the trace has block {id}", recorded.id)));
         }
@@ -309,11 +301,11 @@ impl HeapVerdict {
         Ok(())
     }
 
-    fn note<T: fmt::Display>(&mut self, field: &'static str, traced: &TracedCall, expected: &T, found: Option<&T>) {
+    fn note<T: fmt::Display>(&mut self, field: &'static str, traced: &Record, expected: &T, found: Option<&T>) {
         let operation = self.calls;
         self.differs.get_or_insert_with(|| Difference {
             operation,
-            request: format!("line {}, {}", traced.line, traced.call),
+            request: written(traced),
             field,
             expected: expected.to_string(),
             found: found.map_or("refused".to_owned(), T::to_string),
@@ -373,18 +365,6 @@ impl fmt::Display for Place {
             Place::At(at) => write!(f, "{at:x}"),
             Place::FromFirst(from) if *from < 0 => write!(f, "M-{:x}", from.unsigned_abs()),
             Place::FromFirst(from) => write!(f, "M{from:x}"),
-        }
-    }
-}
-
-impl fmt::Display for Call {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Call::Malloc { id, bytes } => write!(f, "m {id} {bytes}"),
-            Call::Calloc { id, count, bytes } => write!(f, "c {id} {count} {bytes}"),
-            Call::Realloc { id, old, bytes } => write!(f, "r {id} {old} {bytes}"),
-            Call::Aligned { id, align, bytes } => write!(f, "a {id} {align} {bytes}"),
-            Call::Free { id } => write!(f, "f {id}"),
         }
     }
 }

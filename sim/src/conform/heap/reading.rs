@@ -1,78 +1,44 @@
 //! The texts of a case: calls, places of blocks, rows of the series.
 
+use std::io::Cursor;
+
+use framesim_workloads::trace::{Call, Record, TraceError, TraceReader};
+
 use super::super::BadCase;
 
-/// One call of a heap trace; ids are those of the trace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Call {
-    Malloc { id: u64, bytes: u64 },
-    Calloc { id: u64, count: u64, bytes: u64 },
-    Realloc { id: u64, old: u64, bytes: u64 },
-    Aligned { id: u64, align: u64, bytes: u64 },
-    Free { id: u64 },
-}
-
-impl Call {
-    pub const fn id(self) -> u64 {
-        match self {
-            Call::Malloc { id, .. }
-            | Call::Calloc { id, .. }
-            | Call::Realloc { id, .. }
-            | Call::Aligned { id, .. }
-            | Call::Free { id } => id,
-        }
-    }
-
-    /// Bytes asked for; `None` for a free.
-    pub const fn bytes(self) -> Option<u64> {
-        match self {
-            Call::Malloc { bytes, .. } | Call::Realloc { bytes, .. } | Call::Aligned { bytes, .. } => Some(bytes),
-            Call::Calloc { count, bytes, .. } => Some(count.saturating_mul(bytes)),
-            Call::Free { .. } => None,
-        }
-    }
-}
-
-/// A call, its thread, and its line without the time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TracedCall {
-    pub thread: u32,
-    pub call: Call,
-    pub line: u64,
-}
-
-/// All calls of a trace (version 1, as text).
-pub(super) fn calls(trace: &str) -> Result<Vec<TracedCall>, BadCase> {
+/// All calls of a trace.
+pub(super) fn calls(name: &str, trace: &str) -> Result<Vec<Record>, BadCase> {
+    let bad = |error: TraceError| BadCase(error.to_string());
+    let mut reader = TraceReader::from_source(name, Cursor::new(trace.as_bytes().to_vec())).map_err(bad)?;
     let mut calls = Vec::new();
-    let mut thread = 0;
-    for (text, line) in trace.lines().zip(1..) {
-        let bad = || BadCase(format!("line {line} of the trace is not a call: {text}"));
-        let mut words = text.split_ascii_whitespace();
-        let kind = words.next().unwrap_or("#");
-        if kind.starts_with('#') {
-            continue;
-        }
-        let mut number = || words.next().and_then(|word| word.parse::<u64>().ok()).ok_or_else(bad);
-        if kind == "t" {
-            thread = u32::try_from(number()?).map_err(|_| bad())?;
-            continue;
-        }
-        let _time_since = number()?;
-        let id = number()?;
-        let call = match kind {
-            "m" => Call::Malloc { id, bytes: number()? },
-            "c" => Call::Calloc { id, count: number()?, bytes: number()? },
-            "r" => Call::Realloc { id, old: number()?, bytes: number()? },
-            "a" => Call::Aligned { id, align: number()?, bytes: number()? },
-            "f" => Call::Free { id },
-            _ => return Err(bad()),
-        };
-        calls.push(TracedCall { thread, call, line });
+    while let Some(record) = reader.next_record().map_err(bad)? {
+        calls.push(record);
     }
     if calls.is_empty() {
         return Err(BadCase("the trace has no calls".to_owned()));
     }
     Ok(calls)
+}
+
+/// Bytes that a call asks for; `None` for a free.
+pub(super) const fn bytes_asked(call: Call) -> Option<u64> {
+    match call {
+        Call::Malloc { bytes, .. } | Call::Realloc { bytes, .. } | Call::Aligned { bytes, .. } => Some(bytes),
+        Call::Calloc { count, bytes, .. } => Some(count.saturating_mul(bytes)),
+        Call::Free { .. } => None,
+    }
+}
+
+/// A call as a trace writes it, without its time.
+pub(super) fn written(record: &Record) -> String {
+    let id = record.id;
+    match record.call {
+        Call::Malloc { bytes, .. } => format!("m {id} {bytes}"),
+        Call::Calloc { count, bytes, .. } => format!("c {id} {count} {bytes}"),
+        Call::Realloc { bytes, .. } => format!("r {id} {bytes}"),
+        Call::Aligned { align, bytes, .. } => format!("a {id} {align} {bytes}"),
+        Call::Free { .. } => format!("f {id}"),
+    }
 }
 
 /// Where a recording says a block is.
@@ -144,18 +110,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_trace_is_read_with_its_threads() {
-        let trace = "# heap trace v1\nt 0\nm 0 1 472\nt 3\nr 5 2 1 900\nf 7 2\n";
-        let calls = calls(trace).expect("a trace");
-        let shown: Vec<(u32, Call)> = calls.iter().map(|traced| (traced.thread, traced.call)).collect();
-        let realloc = Call::Realloc { id: 2, old: 1, bytes: 900 };
-        assert_eq!(shown, [(0, Call::Malloc { id: 1, bytes: 472 }), (3, realloc), (3, Call::Free { id: 2 })]);
+    fn a_trace_without_calls_is_no_case() {
+        assert_eq!(calls("none", "# heap trace v1\n").unwrap_err().to_string(), "the trace has no calls");
     }
 
     #[test]
-    fn a_line_that_is_no_call_is_named() {
-        assert_eq!(calls("m 0 1\n").unwrap_err().to_string(), "line 1 of the trace is not a call: m 0 1");
-        assert_eq!(calls("# nothing\n").unwrap_err().to_string(), "the trace has no calls");
+    fn a_call_is_shown_as_the_trace_has_it() {
+        let records = calls("two", "# heap trace v1\nt 1\nm 0 1 472\nr 5 2 1 900\nf 7 2\n").expect("a trace");
+        assert_eq!(records.iter().map(written).collect::<Vec<_>>(), ["m 1 472", "r 2 900", "f 2"]);
     }
 
     #[test]
