@@ -25,6 +25,25 @@ fn ten_million_random_calls_are_answered_as_by_the_real_one() {
     fuzz(1_000, 30_000, 10_000_000);
 }
 
+#[test]
+fn an_arena_of_several_heaps_is_the_real_one() {
+    let folder = tempfile::tempdir().expect("a folder for temporary files");
+    let Ok(real) = RealHeap::build(folder.path(), VERSION) else { return };
+    // What is left of a full heap goes into the cache (100,000), or keeps its own chunk (90,000).
+    for bytes in [100_000, 90_000] {
+        let blocks = 1..=1_500;
+        let by = |thread, asks| Call { thread, asks };
+        let mut calls: Vec<Call> = blocks.clone().map(|id| by(1, Asks::Malloc(id, bytes))).collect();
+        calls.extend(blocks.clone().rev().take(400).map(|id| by(1, Asks::Free(id))));
+        calls.extend((2_001..2_100).map(|id| by(1, Asks::Malloc(id, 20_000))));
+        calls.extend(blocks.rev().skip(400).map(|id| by(0, Asks::Free(id))));
+        calls.push(by(1, Asks::Malloc(2_500, 3_000)));
+        calls.push(by(1, Asks::Exit));
+        calls.push(by(2, Asks::Malloc(2_501, 5_000)));
+        assert_eq!(differs(&real, &calls, 3), None, "blocks of {bytes}");
+    }
+}
+
 /// Plays seeds from `first` on, each about `calls` long, until `total` calls were made.
 fn fuzz(first: u64, calls: usize, total: usize) {
     let folder = tempfile::tempdir().expect("a folder for temporary files");

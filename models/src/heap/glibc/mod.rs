@@ -57,6 +57,8 @@ mod mapped;
 mod realloc;
 mod region;
 mod tcache;
+#[cfg(test)]
+mod tests;
 mod threads;
 
 use serde::{Deserialize, Serialize};
