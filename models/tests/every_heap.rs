@@ -1,5 +1,6 @@
 //! What every registered heap must keep, under random calls: the rules of [`framesim_models::heap::oracle`].
 
+use framesim_models::heap::dlmalloc::DlmallocOptions;
 use framesim_models::heap::free_list::{FreeListOptions, Order, Policy};
 use framesim_models::heap::oracle::{HeapCall, WatchedHeap};
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
@@ -7,13 +8,13 @@ use framesim_models::{Coins, Violation};
 use proptest::prelude::*;
 
 /// Heaps that join all free neighbours: with nothing live, what they hold is free in pieces that do not touch.
-const COALESCING: &[&str] = &["free_list", "segregated_fit", "tlsf"];
+const COALESCING: &[&str] = &["free_list", "segregated_fit", "tlsf", "dlmalloc"];
 
 fn setting() -> HeapSetting {
     HeapSetting { coins: Coins::from_key([7; 32]) }
 }
 
-/// Each heap of the registry with its default options, and `free_list` with all combinations of its own.
+/// Each heap of the registry with its default options, `free_list` with all combinations of its own, and other builds of `dlmalloc`.
 fn choices() -> Vec<HeapChoice> {
     let mut choices: Vec<HeapChoice> = HeapChoice::NAMES.iter().map(|name| HeapChoice::named(name)).collect();
     for policy in [Policy::First, Policy::Best, Policy::Worst, Policy::Next] {
@@ -25,6 +26,12 @@ fn choices() -> Vec<HeapChoice> {
                 choices.push(HeapChoice::FreeList(options));
             }
         }
+    }
+    for use_break in [true, false] {
+        let trim_threshold_bytes = Some(100_000);
+        let options = DlmallocOptions { use_break, trim_threshold_bytes, release_rate: 8, ..Default::default() };
+        choices.push(HeapChoice::Dlmalloc(options));
+        choices.push(HeapChoice::Dlmalloc(DlmallocOptions { footers: true, mmap_threshold_bytes: None, ..options }));
     }
     choices
 }

@@ -69,11 +69,11 @@ impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
         self.at(name).0 - START
     }
 
-    /// The heap in the break, what lies behind its last block cut off.
+    /// The heap in the break, but for what is free behind its last block and what the heap keeps behind that.
     pub fn draw(&self) -> String {
         let mut map = vec!['H'; index(self.memory.held_bytes() / self.unit)];
         let mut paint = |at: u64, bytes: u64, letter: char| {
-            let (from, to) = ((at - START) / self.unit, (at + bytes - START).div_ceil(self.unit));
+            let (from, to) = ((at - START) / self.unit, (at + bytes - START) / self.unit);
             map[index(from)..index(to)].fill(letter);
         };
         self.heap.for_each_free(&mut |at, bytes| paint(at.0, bytes, '.'));
@@ -81,8 +81,9 @@ impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
             paint(at.0, self.heap.usable_size(at).unwrap(), name);
         }
         let map: String = map.into_iter().collect();
-        let shown = map.trim_end_matches('.');
-        let rest = map.len() - shown.len();
+        let foot = map.trim_end_matches('H');
+        let shown = foot.trim_end_matches('.');
+        let rest = foot.len() - shown.len();
         if rest > 16 { format!("{shown}... and {} free", rest as u64 * self.unit) } else { map }
     }
 

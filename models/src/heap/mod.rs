@@ -8,6 +8,7 @@
 pub mod block_map;
 pub mod buddy_heap;
 pub mod bump;
+pub mod dlmalloc;
 pub mod flat_memory;
 pub mod free_list;
 pub mod glibc;
@@ -35,6 +36,8 @@ models! {
     free_list::FreeList,
     /// glibc 2.36 (ptmalloc2), address for address.
     glibc::Glibc,
+    /// Doug Lea's allocator, version 2.8.6, to the address.
+    dlmalloc::Dlmalloc,
     /// A list of free pieces for each class of sizes.
     segregated_fit::SegregatedFit,
     /// Powers of two, halved to serve and joined with buddies.

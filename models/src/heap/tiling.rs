@@ -75,13 +75,14 @@ pub struct Tiling {
     /// Live pieces by the address their program has.
     live: BlockMap,
     free_bytes: u64,
+    live_bytes: u64,
 }
 
 impl Tiling {
     /// No pieces; the addresses of blocks are going to be multiples of `grain_bytes`.
     #[must_use]
     pub fn new(grain_bytes: u64) -> Tiling {
-        Tiling { pieces: Vec::new(), spare: NONE, live: BlockMap::new(grain_bytes), free_bytes: 0 }
+        Tiling { pieces: Vec::new(), spare: NONE, live: BlockMap::new(grain_bytes), free_bytes: 0, live_bytes: 0 }
     }
 
     /// Adds memory as a free piece, in no list yet; `below` is the piece that ends where it starts.
@@ -100,6 +101,15 @@ impl Tiling {
             self.record_mut(below).above = new.0;
         }
         self.free_bytes += bytes;
+        new
+    }
+
+    /// Adds memory as a free piece, in no list yet; `above` is the piece that starts where it ends.
+    pub fn add_below(&mut self, start: u64, bytes: u64, above: PieceId) -> PieceId {
+        debug_assert_eq!(start + bytes, self.start(above), "a piece lies below the one it is said to");
+        let new = self.add(start, bytes, None);
+        self.record_mut(new).above = above.0;
+        self.record_mut(above).below = new.0;
         new
     }
 
@@ -157,6 +167,12 @@ impl Tiling {
         self.free_bytes
     }
 
+    /// Bytes of all live pieces.
+    #[must_use]
+    pub fn live_bytes(&self) -> u64 {
+        self.live_bytes
+    }
+
     /// Live blocks.
     #[must_use]
     pub fn live_blocks(&self) -> u64 {
@@ -173,6 +189,7 @@ impl Tiling {
     pub fn make_live(&mut self, piece: PieceId, at: u64) {
         self.live.insert(at, piece.0.into());
         self.free_bytes -= self.bytes(piece);
+        self.live_bytes += self.bytes(piece);
         self.record_mut(piece).state = State::Live;
     }
 
@@ -180,6 +197,7 @@ impl Tiling {
     pub fn make_free(&mut self, at: u64) -> Option<PieceId> {
         let piece = self.live.remove(at).map(stored)?;
         self.free_bytes += self.bytes(piece);
+        self.live_bytes -= self.bytes(piece);
         self.record_mut(piece).state = State::Free;
         Some(piece)
     }
@@ -207,6 +225,7 @@ impl Tiling {
         (lower.above, lower.bytes) = (upper.0, bytes);
         if state == State::Live {
             self.free_bytes += all - bytes;
+            self.live_bytes -= all - bytes;
         }
         upper
     }
@@ -222,6 +241,7 @@ impl Tiling {
         (record.above, record.bytes) = (above, record.bytes + bytes);
         if record.state == State::Live {
             self.free_bytes -= bytes;
+            self.live_bytes += bytes;
         }
         self.drop_record(upper);
     }
@@ -280,22 +300,17 @@ impl Tiling {
         std::iter::successors(bin.first(), |&piece| id(self.record(piece).next))
     }
 
-    /// All free pieces, in no particular order.
-    pub fn free_pieces(&self) -> impl Iterator<Item = PieceId> {
-        (0..).zip(&self.pieces).filter(|(_, piece)| piece.state == State::Free).map(|(number, _)| PieceId(number))
-    }
-
     /// Checks links, sums and the map of live blocks; `may_touch`: whether two free pieces may touch.
     ///
     /// # Errors
     /// The first that is broken.
     pub fn check(&self, may_touch: impl Fn(PieceId, PieceId) -> bool) -> Result<(), Violation> {
         self.live.check()?;
-        let (mut live, mut free_bytes) = (0, 0);
+        let (mut live, mut live_bytes, mut free_bytes) = (0, 0, 0);
         for (number, piece) in (0..).zip(&self.pieces) {
             match piece.state {
                 State::Spare => continue,
-                State::Live => live += 1,
+                State::Live => (live, live_bytes) = (live + 1, live_bytes + piece.bytes),
                 State::Free => free_bytes += piece.bytes,
             }
             ensure(piece.bytes > 0, || format!("the piece at {:#x} is empty", piece.start))?;
@@ -308,6 +323,7 @@ impl Tiling {
         }
         let mapped = self.live.len();
         ensure(live == mapped, || format!("{live} live pieces, {mapped} in the map"))?;
+        ensure(live_bytes == self.live_bytes, || format!("{live_bytes} live bytes, {} counted", self.live_bytes))?;
         ensure(free_bytes == self.free_bytes, || format!("{free_bytes} free bytes, {} counted", self.free_bytes))?;
         for (at, number) in self.live.iter() {
             let piece = stored(number);

@@ -111,6 +111,21 @@ impl ReplaySetting {
         ReplaySetting::read(include_str!("one_thread.ron")).expect("a setting that comes with the program")
     }
 
+    /// The setting of recordings that one thread made with the allocator of that name.
+    ///
+    /// # Panics
+    /// Never: the files are a part of the program.
+    #[must_use]
+    pub fn one_thread_with(heap: &str) -> ReplaySetting {
+        match heap {
+            "dlmalloc" => {
+                let file = include_str!("one_thread_dlmalloc.ron");
+                ReplaySetting::read(file).expect("a setting that comes with the program")
+            }
+            _ => ReplaySetting::one_thread(),
+        }
+    }
+
     /// The setting of recordings where each thread made its own calls.
     ///
     /// # Panics
@@ -206,6 +221,7 @@ mod tests {
     #[test]
     fn the_settings_that_come_with_the_program_are_read() {
         assert_eq!(ReplaySetting::one_thread().tables.len(), 5);
+        assert_eq!(ReplaySetting::one_thread_with("dlmalloc").taken.len(), 3);
         assert_eq!(ReplaySetting::threads().places, Places::Absolute);
     }
 
