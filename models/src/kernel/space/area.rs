@@ -70,6 +70,16 @@ impl AreaFlags {
     pub const NO_HUGE: AreaFlags = AreaFlags(128);
     /// Huge pages are welcome: `MADV_HUGEPAGE` (smaps: `hg`).
     pub const HUGE: AreaFlags = AreaFlags(256);
+    /// Read at random: `MADV_RANDOM` (smaps: `rr`).
+    pub const RANDOM: AreaFlags = AreaFlags(512);
+    /// Read in order: `MADV_SEQUENTIAL` (smaps: `sr`).
+    pub const SEQUENTIAL: AreaFlags = AreaFlags(1024);
+    /// Not given to the child of a fork: `MADV_DONTFORK` (smaps: `dc`).
+    pub const NO_FORK: AreaFlags = AreaFlags(2048);
+    /// Not in a core file: `MADV_DONTDUMP` (smaps: `dd`).
+    pub const NO_DUMP: AreaFlags = AreaFlags(4096);
+    /// Kept in memory: `mlock` (smaps: `lo`).
+    pub const LOCKED: AreaFlags = AreaFlags(8192);
     /// The three rights.
     pub const RIGHTS: AreaFlags = AreaFlags(7);
 
@@ -115,8 +125,10 @@ pub enum Backing {
     /// Zeros.
     #[default]
     Anonymous,
-    /// A file (or a piece of shared memory), by a number of the caller's.
+    /// A file on a file system that likes huge pages (ext4), by a number of the caller's.
     File(u32),
+    /// A piece of shared memory, by a number of the caller's.
+    SharedMemory(u32),
 }
 
 /// A stretch of an address space with one set of rights: Linux's `vm_area_struct`.

@@ -90,6 +90,7 @@ impl AddressSpace {
     /// Rules 1 and 2.
     fn find_gap(&self, options: &MapOptions, pages: u64) -> Option<u64> {
         let residue = match options.backing {
+            Backing::SharedMemory(_) => None,
             Backing::Anonymous if options.flags.has(AreaFlags::SHARED) => None,
             // A hint that was not taken switches the rule off.
             Backing::Anonymous if options.at != MapAt::Anywhere => None,

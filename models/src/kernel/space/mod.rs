@@ -11,7 +11,7 @@
 //!    an area that grows down is 256 pages shorter. Where none fits, the lowest gap above a third of the space is taken.
 //! 2. A private anonymous mapping whose length is a multiple of 2 MiB (512 pages) looks for 2 MiB more, and starts at the
 //!    next multiple of 2 MiB inside; a start that is one already goes 2 MiB up. Likewise a file whose mapped part holds a
-//!    whole aligned 2 MiB, so that address and offset agree. Where that finds nothing, rule 1 holds.
+//!    whole aligned 2 MiB, so that address and offset agree; shared memory never. Where that finds nothing, rule 1 holds.
 //! 3. A hint is rounded down to a page and taken if the range is free and keeps the guard gap of the area above it.
 //! 4. Neighbours join if rights, marks, backing and offset continue and at most one group of private pages is involved.
 //! 5. The heap's first area does not join what lies below `start_brk`; later growth extends it. One page stays free above
@@ -500,6 +500,25 @@ impl AddressSpace {
     pub fn advise(&mut self, at: Address, bytes: u64, advice: Advice) -> Result<(), SpaceError> {
         self.table_changes.clear();
         let pages = self.whole_pages(at, bytes)?;
+        self.each_part(pages, |space, area, part| space.advise_part(area, part, advice))
+    }
+
+    /// Sets and takes off marks of pages: what the kinds of `madvise` that only mark an area do. Holes are passed over.
+    ///
+    /// # Errors
+    /// As [`AddressSpace::advise`].
+    pub fn mark(&mut self, at: Address, bytes: u64, on: AreaFlags, off: AreaFlags) -> Result<(), SpaceError> {
+        self.table_changes.clear();
+        let pages = self.whole_pages(at, bytes)?;
+        self.each_part(pages, |space, area, part| space.set_flags(area, part, area.flags.without(off).with(on)))
+    }
+
+    /// Calls `work` for the part of each area in `pages`, ascending; tells about holes at the end.
+    fn each_part(
+        &mut self,
+        pages: PageRange,
+        mut work: impl FnMut(&mut AddressSpace, &Area, PageRange) -> Result<(), SpaceError>,
+    ) -> Result<(), SpaceError> {
         let mut next = pages.start;
         while next < pages.end {
             let Some(area) = self.areas.get(self.areas.find(next)).copied() else { break };
@@ -507,7 +526,7 @@ impl AddressSpace {
             if part.is_empty() {
                 break;
             }
-            self.advise_part(&area, part, advice)?;
+            work(self, &area, part)?;
             next = part.end;
         }
         self.ensure_mapped(pages)

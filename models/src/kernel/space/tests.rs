@@ -76,6 +76,37 @@ fn a_long_file_agrees_with_its_address_modulo_two_mebibytes() {
 }
 
 #[test]
+fn shared_memory_is_not_placed_on_two_mebibytes() {
+    let mut space = space();
+    let shared = MapOptions { backing: Backing::SharedMemory(1), ..MapOptions::anonymous(2 * MIB) };
+    let pages = space.map(&shared).expect("there is room");
+    assert_eq!(space.address_of(pages.end), space.settings().mmap_base);
+}
+
+#[test]
+fn a_range_that_shrinks_may_reach_across_a_hole() {
+    let mut space = space();
+    let at = map(&mut space, 8 * PAGE);
+    space.unmap(Address(at.0 + 4 * PAGE), 2 * PAGE).expect("whole pages");
+    assert_eq!(space.mremap(at, 8 * PAGE, PAGE), Ok(at));
+    assert_eq!(space.mapped_pages(), 1);
+}
+
+#[test]
+fn marks_cut_an_area_and_join_it_again() {
+    let mut space = space();
+    let at = map(&mut space, 4 * PAGE);
+    let middle = Address(at.0 + PAGE);
+    space.mark(middle, PAGE, AreaFlags::NO_FORK, AreaFlags::NONE).expect("mapped");
+    assert_eq!(space.areas().count(), 3);
+    space.mark(middle, PAGE, AreaFlags::NONE, AreaFlags::NO_FORK).expect("mapped");
+    assert_eq!(space.areas().count(), 1);
+    let past = space.mark(middle, 8 * PAGE, AreaFlags::RANDOM, AreaFlags::NONE).expect_err("there is a hole");
+    insta::assert_snapshot!(past, @"0x7ffff7fff000 is not mapped");
+    assert_eq!(space.areas().count(), 2, "what is mapped is marked all the same");
+}
+
+#[test]
 fn a_hint_is_taken_where_it_is_free() {
     let mut space = space();
     let hint = MapOptions::anonymous(PAGE).at(MapAt::Hint(Address(0x10_0000_0123)));
