@@ -150,6 +150,11 @@ impl Loaded {
         self.map(&mut space, self.code, code, Backing::File(self.image.program), 0);
         self.map(&mut space, self.data, data, Backing::File(self.image.program), self.image.code_pages);
         self.map(&mut space, self.stack, data.with(AreaFlags::GROWS_DOWN), Backing::Anonymous, 0);
+        for &(start, end) in &settings.libraries {
+            let anonymous = MapOptions::anonymous(end.0.saturating_sub(start.0));
+            // What is mapped there already is the image, which comes first.
+            let _ = space.map(&anonymous.at(MapAt::FixedIfFree(start)));
+        }
         space
     }
 

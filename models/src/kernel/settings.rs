@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::space::SpaceSettings;
+use crate::Address;
 
 /// What a kernel is made with.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct KernelSettings {
     pub commit: Commit,
     /// Lowest frames that are never handed out.
     pub reserved_frames: u64,
+    /// Address ranges that every process finds mapped: libraries, the loader. They take address space and no frames; what
+    /// the image itself lies in is left out.
+    pub libraries: Vec<(Address, Address)>,
     /// Whether frames that change hands are written down for [`super::Kernel::frame_changes`].
     pub log_changes: bool,
 }
@@ -32,6 +36,7 @@ impl Default for KernelSettings {
             layout: Layout::Paged,
             commit: Commit::OnTouch,
             reserved_frames: 0,
+            libraries: Vec::new(),
             log_changes: false,
         }
     }

@@ -1,6 +1,6 @@
 //! The commands and their options, as clap reads them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anstream::ColorChoice;
@@ -60,6 +60,8 @@ pub enum Command {
     Explain(Explain),
     /// Run a workload.
     Run(Run),
+    /// Run a recorded heap trace through a heap, without writing a workload.
+    Replay(Replay),
     /// Look for mistakes in workloads without running them.
     Check(Check),
     /// Hold a fresh run against a digest log.
@@ -162,6 +164,25 @@ pub struct Run {
     /// Check every invariant after every event: slow, and never changes a result.
     #[arg(long)]
     pub check: bool,
+}
+
+impl Run {
+    /// A run of `file` with nothing but these changes.
+    #[must_use]
+    pub fn of(file: &Path, overrides: Overrides, json: bool) -> Run {
+        Run {
+            file: file.to_owned(),
+            overrides,
+            map: None,
+            steps: false,
+            why: None,
+            events: None,
+            json,
+            digest_log: None,
+            digest_every: 1000,
+            check: false,
+        }
+    }
 }
 
 /// How much of the frame map.

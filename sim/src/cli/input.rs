@@ -45,6 +45,14 @@ impl Source {
         Ok(Source { path: given, name, folder: file.parent().unwrap_or(Path::new("")).to_owned(), text })
     }
 
+    /// A workload that stands in no file, about `file`.
+    #[must_use]
+    pub fn of_text(file: &Path, text: String) -> Source {
+        let name = file.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        let folder = file.parent().unwrap_or(Path::new("")).to_owned();
+        Source { path: "options of replay".to_owned(), name, folder, text }
+    }
+
     /// Checks the workload with the changes that `overrides` ask for.
     ///
     /// # Errors

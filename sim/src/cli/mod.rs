@@ -17,6 +17,7 @@ mod guard;
 pub mod input;
 mod list;
 pub mod progress;
+mod replay;
 mod run;
 mod verify;
 mod watch;
@@ -71,6 +72,7 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Run(given) => run::run(registries, given, talk, &mut screen),
         Command::List(list) => list::list(registries, list.what, &mut screen),
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
+        Command::Replay(given) => replay::replay(registries, given, talk, &mut screen),
         Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {

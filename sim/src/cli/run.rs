@@ -157,16 +157,23 @@ fn settle(watchers: Watchers, simulation: &Simulation) -> Result<(), Failure> {
     Ok(())
 }
 
-struct Report<'a> {
-    registries: &'a Registries,
-    run: &'a Run,
-    source: &'a Source,
-    loaded: &'a Loaded,
-    talk: Talk,
+/// A run at its end, and all that a report needs to know of it.
+pub struct Report<'a> {
+    /// For the same requests under other policies.
+    pub registries: &'a Registries,
+    /// What was asked for.
+    pub run: &'a Run,
+    /// The workload's file.
+    pub source: &'a Source,
+    /// The workload.
+    pub loaded: &'a Loaded,
+    /// How talkative.
+    pub talk: Talk,
 }
 
 impl Report<'_> {
-    fn json(&self, simulation: &Simulation) -> Result<String, Failure> {
+    /// One JSON document.
+    pub fn json(&self, simulation: &Simulation) -> Result<String, Failure> {
         let summary = simulation.summary();
         let heading = Heading::of(&self.source.name, simulation, &summary);
         let document = Document::new(&heading, simulation, &summary, self.run.map.is_some());
@@ -174,7 +181,8 @@ impl Report<'_> {
         Ok(text.map_err(|error| Failure::Io(error.to_string()))? + "\n")
     }
 
-    fn text(&self, simulation: &Simulation, watchers: &mut Watchers) -> Result<String, Failure> {
+    /// For a person.
+    pub fn text(&self, simulation: &Simulation, watchers: &mut Watchers) -> Result<String, Failure> {
         if let Some(why) = &watchers.why {
             let steps = watchers.steps.as_ref().map_or(0, |recorder| recorder.steps().len());
             let policy = simulation.setting().workload.machine.frames.name();

@@ -11,6 +11,7 @@ use framesim_models::Nanos;
 use super::exit::Failure;
 use super::output::FileWriter;
 use super::progress::{Progress, STRIDE};
+use super::replay::Addresses;
 use super::why::Why;
 use crate::digest::{Difference, LogError, LogHead, LogReader, LogWriter};
 use crate::report::events::EventWriter;
@@ -35,6 +36,8 @@ pub struct Watchers {
     pub steps_unlimited: bool,
     /// `--why`.
     pub why: Option<Why>,
+    /// `replay --addresses`.
+    pub addresses: Option<Addresses>,
     /// `--check`.
     pub check: bool,
 }
@@ -109,6 +112,9 @@ impl Watchers {
         {
             return Err(Stopped::File(log.get_ref().failure(&error)));
         }
+        if let Some(addresses) = &mut self.addresses {
+            addresses.see(simulation, happened).map_err(Stopped::File)?;
+        }
         self.see_steps(simulation, happened);
         if self.check {
             simulation.check().map_err(|violation| Stopped::Broken(violation.to_string()))?;
@@ -144,7 +150,7 @@ impl Watchers {
 
     /// Whether an event can pass without being shown to anybody.
     fn is_idle(&self) -> bool {
-        let files = self.events.is_some() || self.log.is_some() || self.against.is_some();
+        let files = self.events.is_some() || self.log.is_some() || self.against.is_some() || self.addresses.is_some();
         !files && self.steps.is_none() && !self.check
     }
 

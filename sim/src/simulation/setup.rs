@@ -8,7 +8,7 @@ use framesim_models::frames::FrameSetting;
 use framesim_models::heap::{HeapChoice, HeapRegistry, HeapSetting};
 use framesim_models::kernel::{BadSettings, Charges, Commit, Image, Kernel, KernelSettings, Layout};
 use framesim_models::registry::BadOptions;
-use framesim_models::{Coins, Nanos};
+use framesim_models::{Address, Coins, Nanos};
 use framesim_workloads::requests::{Arrivals, Requests};
 use framesim_workloads::spec::{self, KernelMemory, OnRefusal, Program, Workload};
 use framesim_workloads::streams::Domain;
@@ -203,6 +203,7 @@ fn kernel_settings(machine: &spec::Machine) -> KernelSettings {
             spec::Commit::Eager => Commit::Eager,
         },
         reserved_frames: machine.reserved.0.div_ceil(page),
+        libraries: machine.libraries.iter().map(|&(start, end)| (Address(start), Address(end))).collect(),
         log_changes: true,
     }
 }

@@ -49,6 +49,12 @@ pub fn refused(code: i32, words: &[&str]) -> String {
     ran.stderr
 }
 
+/// Runs the program of the example `own_policy`, which is `framesim` with one more policy.
+pub fn own_policy(words: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_own_policy_under_test"));
+    ran(words, command.args(words).current_dir(repository()).output().expect("the example can be started"))
+}
+
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -6,5 +6,7 @@ mod conform;
 mod files;
 mod library;
 mod models;
+mod own_policy;
+mod replay;
 mod run;
 mod streams;

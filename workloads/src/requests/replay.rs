@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use framesim_models::Nanos;
+use framesim_models::{Nanos, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use super::{Request, Timed};
@@ -83,7 +83,8 @@ impl Replay {
             Pace::Recorded => Nanos(record.gap_ns),
             Pace::Every(span) => span.nanos(),
         };
-        Ok(Some(Timed { gap, thread: record.thread, request: self.request(record.call) }))
+        let thread = if self.recorded.one_thread { ThreadId(0) } else { record.thread };
+        Ok(Some(Timed { gap, thread, request: self.request(record.call) }))
     }
 
     fn request(&self, call: Call) -> Request {

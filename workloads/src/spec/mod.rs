@@ -74,6 +74,9 @@ pub struct Machine {
     /// Lowest part of memory that is never handed out: firmware, the kernel's image.
     #[serde(default)]
     pub reserved: Bytes,
+    /// Address ranges, first byte and end, that every process finds mapped: libraries. They take no frames.
+    #[serde(default)]
+    pub libraries: Vec<(u64, u64)>,
     /// Simulated time of each kind of work.
     #[serde(default)]
     pub costs: Costs,

@@ -231,6 +231,9 @@ pub struct Recorded {
     /// What is written of a new block, at once: recordings do not say.
     #[serde(default)]
     pub touch: Touch,
+    /// Whether one thread makes all calls, whatever the recording says.
+    #[serde(default)]
+    pub one_thread: bool,
 }
 
 /// Time between two recorded calls.

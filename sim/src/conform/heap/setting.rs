@@ -3,7 +3,7 @@
 use framesim_models::Address;
 use framesim_models::heap::SystemMemory;
 use framesim_models::kernel::AddressSpace;
-use framesim_models::kernel::space::{Backing, MapAt, MapOptions, SpaceSettings};
+use framesim_models::kernel::space::{Area, Backing, MapAt, MapOptions, SpaceSettings};
 use serde::Deserialize;
 
 use super::super::BadCase;
@@ -154,6 +154,18 @@ impl ReplaySetting {
     /// [`BadCase`] when the mappings are not as they should be.
     pub fn space_with(&self, maps: &str) -> Result<AddressSpace, BadCase> {
         self.space(Counts::default(), Some(maps))
+    }
+
+    /// What is mapped before the first call of a trace of so many calls, blocks got and ids (the highest and one more),
+    /// with a row of the series for every two-hundredth of it: address ranges, ascending.
+    ///
+    /// # Errors
+    /// [`BadCase`] when the ranges of the setting do not fit together.
+    pub fn mapped(&self, calls: u64, ids: u64, blocks: u64) -> Result<Vec<(u64, u64)>, BadCase> {
+        let rows = calls / calls.div_ceil(super::ROWS).max(1) + 2;
+        let space = self.space(Counts { calls, ids, blocks, rows }, None)?;
+        let range = |area: &Area| (space.address_of(area.pages.start).0, space.address_of(area.pages.end).0);
+        Ok(space.areas().map(range).collect())
     }
 
     /// The address space just before the first call. `maps` lists further mappings, as `/proc/PID/maps` does.
