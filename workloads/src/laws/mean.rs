@@ -4,7 +4,7 @@
 
 use super::sampler::{float, truncated, zipf_mean};
 use super::{Law, Quantity};
-use crate::spec::Weight;
+use crate::spec::{Positive, Weight};
 
 impl<Q: Quantity> Law<Q> {
     /// The mean, rounded to the nearest whole number; without regard to how clamping moves it, but within the law's bounds.
@@ -41,6 +41,11 @@ impl<Q: Quantity> Law<Q> {
             Law::Mixture(entries) => weighted(entries, Law::mean_exact),
         }
     }
+}
+
+/// Nanoseconds between two of `per_second` events a second on average, at least 1.
+pub(crate) fn mean_gap_ns(per_second: Positive) -> u64 {
+    truncated(1e9 / per_second.get() + 0.5).max(1)
 }
 
 fn weighted<T>(entries: &[(Weight, T)], mean: impl Fn(&T) -> f64) -> f64 {

@@ -16,6 +16,7 @@ pub use catalog::{CATALOG, Entry};
 
 use crate::spec::{Bytes, Count, Positive, Time, Weight};
 
+pub(crate) use mean::mean_gap_ns;
 pub use sampler::Sampler;
 
 /// What a law can be of.

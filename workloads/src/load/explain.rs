@@ -92,7 +92,9 @@ fn tell(code: &Error, text: &str, span: &Range<usize>, known: Known<'_>) -> Told
             Told::new(format!("expected {}, found {found}", lower(expected)))
         }
         Error::ExpectedDifferentLength { expected, found } => {
-            Told::new(format!("expected {}, found {found}", lower(expected)))
+            // "tuple variant Step::Take with 2 elements"
+            let needed = expected.rsplit(' ').nth(1).unwrap_or("more");
+            Told::new(format!("{needed} values are needed here, found {found}"))
         }
         Error::Message(message) => match message.split_once("; did you mean") {
             Some((what, near)) => Told::new(what).help(Some(format!("did you mean{near}"))),
@@ -112,7 +114,9 @@ fn tell(code: &Error, text: &str, span: &Range<usize>, known: Known<'_>) -> Told
             }
             None => Told::new("expected a whole number"),
         },
-        Error::ExpectedStructLike => Told::new("expected `(`").label("an opening parenthesis is missing"),
+        Error::ExpectedStructLike | Error::ExpectedNamedStructLike(_) => {
+            Told::new("expected `(`").label("an opening parenthesis is missing")
+        }
         other => Told::new(lower(&other.to_string())),
     }
 }

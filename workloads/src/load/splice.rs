@@ -152,7 +152,7 @@ impl Spliced {
         let help = match nearest(step, names.iter().copied()) {
             Some(near) => Some(format!("did you mean `{near}`?")),
             None if names.is_empty() => None,
-            None => Some(format!("there are {}", names.join(", "))),
+            None => Some(format!("known here: {}", names.join(", "))),
         };
         Wrong { span, message: format!("no element is called `{step}`"), help }
     }
@@ -180,9 +180,15 @@ impl Wrong {
 
 /// A new field (and those around it) in the value `parent`.
 fn insertion(text: &str, parent: &Found, steps: &[&str], span: Range<usize>) -> Result<Target, Wrong> {
-    let nested =
-        |key: &str| format!("{key}: {}", steps[1..].iter().map(|step| format!("({step}: ")).collect::<String>());
-    let closing = ")".repeat(steps.len() - 1);
+    // What is not there yet is made on the way: a struct, or a map where the schema has one.
+    let brackets =
+        |step: &str| if step == "programs" || step == "options" { ("{\"", "\": ", "}") } else { ("(", ": ", ")") };
+    let pairs = || steps.windows(2).map(|pair| (brackets(pair[0]), pair[1]));
+    let nested = |key: &str| {
+        let inner: String = pairs().map(|((open, colon, _), step)| format!("{open}{step}{colon}")).collect();
+        format!("{key}: {inner}")
+    };
+    let closing: String = pairs().map(|((.., close), _)| close).rev().collect();
     let at = |at: usize, before: String, after: String| Ok(Target { replaced: at..at, before, after });
     match &parent.body {
         Some(Body { kind, close, empty, trailing_comma }) => {

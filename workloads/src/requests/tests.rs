@@ -155,7 +155,7 @@ const MIXED: &str = r#"(
             size: mixture([(90, log_normal(median: 128, sigma: 1.0)), (10, pareto(min: 4096, shape: 1.3))]))),
         (name: "job", arrive: every(gap: "100ms", count: 5), does: script([
             spawn("child"), spawn("child"), malloc("x", 10)])),
-        (name: "child", arrive: spawned, does: mix(gap: uniform(lo: 1, hi: 9), size: zipf(ranks: 99, exponent: 1, unit: 16)))
+        (name: "child", arrive: spawned, does: mix(gap: uniform(lo: 1, hi: 9), calls: 1000, size: zipf(ranks: 99, exponent: 1, unit: 16)))
     ],
 )"#;
 
@@ -198,7 +198,7 @@ fn a_policy_a_cpu_more_memory_or_another_group_moves_no_request() {
         let text = MIXED.replace("until: \"1s\",", "until: \"1s\", programs: {},");
         assert_eq!(trajectory(&workload_with(&text, &settings), 0), before, "{path}");
     }
-    let first = "processes: [(name: \"other\", does: mix(gap: constant(1), size: constant(1))),";
+    let first = "processes: [(name: \"other\", does: mix(gap: constant(1), size: constant(1), calls: 9)),";
     let more = trajectory(&workload_with(&MIXED.replace("processes: [", first), &[]), 0);
     // The index of a spawned group is not its name: only the new group's own lines are new.
     let same = |line: &String| more.contains(&line.replace("Spawn { group: 2 }", "Spawn { group: 3 }"));
