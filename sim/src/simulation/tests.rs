@@ -1,4 +1,5 @@
 use framesim_workloads::load::{Known, load};
+use framesim_workloads::spec::Workload;
 use insta::assert_snapshot;
 
 use super::*;
@@ -6,12 +7,18 @@ use crate::Registries;
 
 /// A simulation of a workload as text.
 fn simulation(text: &str) -> Simulation {
+    simulation_with(text, |_| {})
+}
+
+/// The same after a change that the checks of the text do not see.
+fn simulation_with(text: &str, change: impl FnOnce(&mut Workload)) -> Simulation {
     let registries = Registries::default();
     let known = Known { frames: &registries.frames, heaps: &registries.heaps };
-    let workload = match load("test.ron", text, &[], known) {
+    let mut workload = match load("test.ron", text, &[], known) {
         Ok(loaded) => loaded.workload,
         Err(wrong) => panic!("{wrong}"),
     };
+    change(&mut workload);
     Simulation::new(Setting { workload, replica: 0, folder: "../workloads".into() }, &registries)
         .expect("a sound workload")
 }
@@ -428,8 +435,10 @@ fn a_run_ends_at_until_with_what_is_there_then() {
 
 #[test]
 fn a_run_stops_at_its_limits() {
-    let mut events = simulation(&WEB.replace("RULE", "wait").replace("seed: 7", "seed: 7, limits: (events: 100)"));
+    // Limits this low are refused before a run: what a run cannot foresee is counted in it.
+    let web = WEB.replace("RULE", "wait");
+    let mut events = simulation_with(&web, |workload| workload.limits.events = 100);
     assert_snapshot!(events.run().unwrap_err(), @"100 events have happened, as many as `limits.events` allows");
-    let mut processes = simulation(&WEB.replace("RULE", "wait").replace("seed: 7", "seed: 7, limits: (processes: 3)"));
+    let mut processes = simulation_with(&web, |workload| workload.limits.processes = 3);
     assert_snapshot!(processes.run().unwrap_err(), @"3 processes are alive, as many as `limits.processes` allows");
 }
