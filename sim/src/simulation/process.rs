@@ -47,7 +47,7 @@ pub(super) struct Process {
 }
 
 // A million sleeping processes must fit in little memory.
-const _: () = assert!(size_of::<Process>() <= 160);
+const _: () = assert!(size_of::<Process>() <= 128);
 
 /// The next request. Those that ask for memory are kept beside the memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -79,7 +79,7 @@ enum State {
         /// Processes spawned so far.
         spawned: u32,
     },
-    Mix(mix::Progress),
+    Mix(Box<mix::Progress>),
     Replay(replay::Progress),
     Ended,
 }
@@ -172,7 +172,7 @@ impl Requests {
             Plan::Script(_) => State::Script { progress: script::Progress::START, spawned: 0 },
             Plan::Mix(_) => {
                 let name = process_name(&self.groups, group, &origin);
-                State::Mix(mix::Progress::start(self.seeds.key(Domain::Workload, &name, "requests")))
+                State::Mix(Box::new(mix::Progress::start(self.seeds.key(Domain::Workload, &name, "requests"))))
             }
             Plan::Replay(_) => State::Replay(replay::Progress::START),
         };
