@@ -35,11 +35,13 @@ pub(super) struct PieceList {
     bytes: u64,
     /// Position where a next-fit search begins: the piece that the last one ended at.
     rover: u32,
+    /// Whether two list neighbours may touch: a change of the order brought them together.
+    may_touch: bool,
 }
 
 impl PieceList {
     pub fn new(order: Order, coalesce: bool) -> PieceList {
-        PieceList { order, coalesce, pieces: Vec::new(), bytes: 0, rover: 0 }
+        PieceList { order, coalesce, pieces: Vec::new(), bytes: 0, rover: 0, may_touch: false }
     }
 
     /// Free bytes in all.
@@ -111,9 +113,10 @@ impl PieceList {
             Order::SizeUp => self.insert_sorted(piece, |piece| piece.bytes),
             Order::SizeDown => self.insert_sorted(piece, |piece| !piece.bytes),
         }
-        if self.coalesce {
+        if self.coalesce && self.may_touch {
             self.join_list_neighbours();
         }
+        self.may_touch = false;
     }
 
     /// In address order pieces that touch are next to each other in the list, and have joined when the younger one came:
@@ -142,18 +145,38 @@ impl PieceList {
     /// them: each is moved to its place in the sorted pieces before it.
     fn insert_sorted(&mut self, piece: Piece, key: impl Fn(&Piece) -> u64) {
         self.insert_at(self.pieces.len(), piece);
-        for from in 1..self.pieces.len() {
-            let moved = key(&self.pieces[from]);
-            if key(&self.pieces[from - 1]) > moved {
-                let to = self.pieces[..from].partition_point(|other| key(other) <= moved);
-                self.pieces[to..=from].rotate_right(1);
-                self.rover = match self.rover() {
-                    rover if rover == from => narrow(to),
-                    rover if (to..from).contains(&rover) => self.rover + 1,
-                    _ => self.rover,
-                };
+        let mut position = 1;
+        while position < self.pieces.len() {
+            let low = key(&self.pieces[position]);
+            let high = key(&self.pieces[position - 1]);
+            if high <= low {
+                position += 1;
+            } else if position > 1 && key(&self.pieces[position - 2]) > low {
+                let to = self.pieces[..position].partition_point(|other| key(other) <= low);
+                self.move_piece(position, to);
+            } else {
+                // The one before is out of order, not this one.
+                let above = self.pieces[position..].iter().take_while(|other| key(other) < high).count();
+                self.move_piece(position - 1, position - 1 + above);
             }
         }
+    }
+
+    /// Moves a piece to another position; those between move by one. The rover stays on its piece.
+    fn move_piece(&mut self, from: usize, to: usize) {
+        self.may_touch = true;
+        let rover = self.rover();
+        if to < from {
+            self.pieces[to..=from].rotate_right(1);
+        } else {
+            self.pieces[from..=to].rotate_left(1);
+        }
+        self.rover = match rover {
+            rover if rover == from => narrow(to),
+            rover if (to..from).contains(&rover) => self.rover + 1,
+            rover if (from + 1..=to).contains(&rover) => self.rover - 1,
+            _ => self.rover,
+        };
     }
 
     /// One pass from the front: a piece that starts where the one just before it in the list ends is joined to it.
@@ -206,11 +229,21 @@ impl PieceList {
             self.rover += 1;
         }
         self.pieces.insert(position, piece);
+        self.note_neighbours(position);
+        self.note_neighbours(position + 1);
+    }
+
+    /// Notes whether the piece at `position` starts where the one before it ends.
+    fn note_neighbours(&mut self, position: usize) {
+        if let Some(&[before, piece]) = self.pieces.get(position.wrapping_sub(1)..=position) {
+            self.may_touch |= before.end() == piece.start;
+        }
     }
 
     /// The rover moves on to the piece behind the one removed, from the last to the first.
     fn remove_at(&mut self, position: usize) {
         self.pieces.remove(position);
+        self.note_neighbours(position);
         if position < self.rover() {
             self.rover -= 1;
         } else if self.rover() == self.pieces.len() {
