@@ -203,7 +203,7 @@ impl Report<'_> {
         }
         text.push_str(&self.map(simulation)?);
         text.push('\n');
-        text.push_str(&summary::last_line(&simulation.digest().to_string(), requests, &summary.failures));
+        text.push_str(&summary::last_lines(simulation, requests, &summary.failures));
         Ok(text)
     }
 

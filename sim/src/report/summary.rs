@@ -69,13 +69,17 @@ impl Heading {
     }
 }
 
-/// The last line of every report: digest, and what was refused.
+/// The last lines of every report: the digests of the final state and of the whole run, and what was refused.
 #[must_use]
-pub fn last_line(digest: &str, requests: Option<u64>, failures: &Failures) -> String {
+pub fn last_lines(simulation: &Simulation, requests: Option<u64>, failures: &Failures) -> String {
     let requests = requests.map_or_else(String::new, |count| counted(count, "request", "requests") + ", ");
     let causes: Vec<String> = causes(failures).map(|(cause, count)| cause_text(cause, count, failures.total)).collect();
     let why = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
-    format!("digest {digest}   {requests}{} refused{why}\n", Count(failures.total))
+    let (state, digest) = (simulation.state_digest(), simulation.digest());
+    format!(
+        "state  {state}   the frame map at the end\ndigest {digest}   {requests}{} refused{why}\n",
+        Count(failures.total)
+    )
 }
 
 fn cause_text(cause: Cause, count: u64, total: u64) -> String {

@@ -28,6 +28,7 @@ fn a_script_is_shown_step_by_step_and_a_refusal_is_explained() {
     `framesim run workloads/textbook/sixteen_frames.ron --why 6` shows what the
     policy saw.
 
+    state  9db59d0694245057   the frame map at the end
     digest 786d69a6d671dfe0   6 requests, 1 refused (fragmentation)
     ");
 }
@@ -46,6 +47,7 @@ fn the_other_order_of_the_same_requests_is_served() {
        5  give A     12..13  BBBBCCCCDDDD....     4        4
        6  take E, 4  12..15  BBBBCCCCDDDDEEEE     0        0
 
+    state  9db59d0694245057   the frame map at the end
     digest 1a2bb38198c3f295   6 requests, 0 refused
     ");
 }
@@ -75,6 +77,7 @@ fn buddy_shows_what_it_grants_beyond_the_request() {
     next_fit, next_hole, random_fit; 6 with free_stack.
     `framesim run internal_fragmentation --why 6` shows what the policy saw.
 
+    state  b01a64eacef55edc   the frame map at the end
     digest 8d95f6b36cc76271   7 requests, 1 refused (fragmentation)
     ");
 }
@@ -105,48 +108,49 @@ fn why_says_what_the_policy_saw_and_what_others_would_do() {
 fn a_large_run_is_summed_up_and_drawn() {
     assert_snapshot!(shown(&["run", "workloads/web.ron", "--until", "200ms", "--map"]), @r"
     web: a web server, 200 requests a second
-    65,536 frames of 4 KiB (256 MiB), buddy, free_list, seed 42
-    0.200 s simulated, 145,863 events, stopped by its time
+    65,536 frames of 4 KiB (256 MiB), buddy, glibc, seed 42
+    0.200 s simulated, 145,861 events, stopped by its time
 
     frames                        peak         end   who did the work
-      code                         384         384     malloc and free       145,784
-      data                         832         704     system calls              231
-      stack                        208         176     page faults             8,228
-      heap                       2,797       1,617     pages zeroed           12,197
-      kernel stack                  52          44     frames moved           22,824
-      page table                   107          89     mallocs that needed the
-      slab                          52          44     kernel: 1 in 324
-                                 least         end     brk                       231
-      free                      61,104      62,478
+      code                         384         384     malloc and free       145,782
+      data                         832         704     system calls              322
+      stack                        208         176     page faults            11,731
+      heap                       1,395       1,169     pages zeroed           15,749
+      mmap                       1,095           0     frames moved           30,377
+      kernel stack                  52          44     mallocs that needed the
+      page table                   109          88     kernel: 1 in 342
+      slab                          52          44     brk                       208
+                                 least         end     mmap                       59
+      free                      61,409      62,927     munmap                     55
       largest free run           1,024       1,024
                                   most         end
-      free runs (holes)            132          42
+      free runs (holes)            139          42
       processes                     13          11
 
     bytes                         peak         end
       live (asked for)         6.2 MiB     1.4 MiB
       usable                   6.3 MiB     1.4 MiB
-      held by heaps           13.5 MiB     7.3 MiB
-      mapped                  37.1 MiB    27.3 MiB
-      resident                16.5 MiB    11.3 MiB
+      held by heaps           10.7 MiB     5.6 MiB
+      mapped                  34.3 MiB    25.5 MiB
+      resident                15.3 MiB     9.5 MiB
 
     fragmentation               external   internal   unusable for order 9
-      at the end                  0.0000     0.0052                 0.0240
+      at the end                  0.0000     0.0054                 0.0150
 
     order              0     1     2     3     4     5     6     7     8     9    10
-    free blocks        0     1     5    21    19     7     3     3     1     1    59
-    unusable           0     0     0     0  .003  .007  .011  .014  .020  .024  .033
+    free blocks        1     1     7    34     8     5     0     1     1     1    60
+    unusable           0     0     0     0  .004  .006  .009  .009  .011  .015  .023
     frag. index       -1    -1    -1    -1    -1    -1    -1    -1    -1    -1    -1
 
     frame map at the end, one letter = 64 frames, most frequent owner
-         0 cCCCCChhhhhhdd.hhhhdd.hsdhhhhdhdhhhddhddhhhhhhhhhhHhhhhdhh......
-     4,096 ...hHh..........................................................
-     8,192 ................................................................
-           (13 more lines alike, all free)
+         0 cCCCCChhhhhdhhdhhhhdhhhhdddddhdhdhhhhhdhhhhhhdhhhh..............
+     4,096 ................................................................
+           (14 more lines alike, all free)
     C code  D data  S stack  H heap  K kernel stack  T page table  O slab  . free
     lower case: mixed
 
-    digest 25adba8236550ce6   0 refused
+    state  3f8f06a94413809c   the frame map at the end
+    digest 847927aa95e6cb08   0 refused
     ");
 }
 
