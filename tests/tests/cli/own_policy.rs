@@ -31,6 +31,7 @@ fn it_is_listed_explained_checked_and_run() {
     worst_fit, next_fit, next_hole, random_fit; 5 with free_stack.
     `framesim run sixteen_frames --why 6` shows what the policy saw.
 
+    state  9db59d0694245057   the frame map at the end
     digest af4fc491f72d0f06   6 requests, 1 refused (fragmentation)
     ");
     let web = own_policy(&["run", "web", "--policy", "last_fit", "--until", "20ms", "--set", "machine.memory=16MiB"]);

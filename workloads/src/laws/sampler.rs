@@ -21,7 +21,7 @@ use super::{Law, Quantity};
 use crate::spec::{Positive, Time, Weight};
 use crate::streams::Draw;
 
-/// See the [module page](self).
+/// See the module page.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     kind: Kind,

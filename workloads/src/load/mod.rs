@@ -1,6 +1,6 @@
 //! From the text of a workload file to a checked [`Workload`], or to everything that is wrong with it.
 //!
-//! The text is changed in two ways before it is parsed: values of `--set` are put in ([`splice`]), and a bare name of
+//! The text is changed in two ways before it is parsed: values of `--set` are put in (`splice`), and a bare name of
 //! something that has options gets its parentheses, `first_fit` to `first_fit()`. Both keep every place known.
 //!
 //! **Invariant.** Every error in a text has a place in it; nothing that passes here is refused later for what it says.

@@ -4,7 +4,7 @@
 //! The address space of a process on Linux 6.18, x86-64, tables of four levels, transparent huge pages on request only
 //! (`madvise`), heuristic overcommit: `mm/mmap.c`, `mm/vma.c`, `mm/mremap.c`, `mm/madvise.c`, `mm/huge_memory.c`
 //! (`__thp_get_unmapped_area`), `arch/x86/kernel/sys_x86_64.c`. No address is random (`setarch -R`).
-//! It knows nothing of frames and can be used without a kernel: [`AddressSpace`] answers [`SystemMemory`] itself.
+//! It knows nothing of frames and can be used without a kernel: [`AddressSpace`] answers [`SystemMemory`](crate::heap::SystemMemory) itself.
 //!
 //! # Rules
 //! 1. A mapping without a hint takes the highest gap below `mmap_base` that holds it, at the gap's upper end. A gap below
