@@ -286,6 +286,33 @@ pub enum ConformKind {
     Frames(Cases),
     /// Free-list allocation scripts.
     Malloc(Cases),
+    /// A heap against what the real allocator did on the same calls.
+    Heap(HeapCase),
+}
+
+/// `framesim conform heap`.
+#[derive(Args, Debug)]
+pub struct HeapCase {
+    /// The heap, as in RON.
+    #[arg(long, value_name = "NAME", default_value = "glibc")]
+    pub heap: String,
+
+    /// What was mapped before the first call, as `/proc/PID/maps` says; then each thread makes its own calls.
+    #[arg(long, value_name = "FILE")]
+    pub maps: Option<PathBuf>,
+
+    /// What surrounded the allocator, in RON, instead of the setting that goes with `--maps` or its absence.
+    #[arg(long, value_name = "FILE")]
+    pub setting: Option<PathBuf>,
+
+    /// The calls: a heap trace.
+    pub trace: PathBuf,
+
+    /// Where the blocks were: `ID PLACE USABLE` for each call that gave one.
+    pub addresses: PathBuf,
+
+    /// Rows of `op,live,brk,mapped,resident`.
+    pub series: Option<PathBuf>,
 }
 
 /// Files of cases.

@@ -77,6 +77,7 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {
             ConformKind::Frames(cases) => conform::frames(registries, &cases.files, &mut screen),
+            ConformKind::Heap(case) => conform::heap(registries, case, &mut screen),
             ConformKind::Malloc(cases) => conform::malloc(&cases.files, &mut screen),
         },
         Command::Completions(completions) => generate::completions(completions.shell, &mut screen),

@@ -1,5 +1,6 @@
 //! How far a long run is, on standard error; nothing where that is no terminal.
 
+use std::io::Write as _;
 use std::time::Duration;
 #[expect(clippy::disallowed_types, reason = "shown to a person only; no result sees it")]
 use std::time::Instant;
@@ -43,6 +44,28 @@ impl Progress {
     }
 }
 
+impl Progress {
+    /// With `-v`, says how fast the run was; what it says is no result.
+    pub fn say_speed(&self, verbose: bool, events: u64) {
+        if verbose {
+            let passed = self.started.elapsed();
+            let rate = rate(events, passed);
+            // Nobody needs it: when it cannot be written, it is not.
+            let _ = writeln!(
+                std::io::stderr(),
+                "{} events in {}, {} a second",
+                Count(events),
+                Seconds(Nanos(u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX))),
+                Count(rate)
+            );
+        }
+    }
+}
+
+fn rate(events: u64, passed: Duration) -> u64 {
+    u64::try_from(u128::from(events) * 1_000_000 / passed.as_micros().max(1)).unwrap_or(u64::MAX)
+}
+
 impl Drop for Progress {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
@@ -52,7 +75,7 @@ impl Drop for Progress {
 /// `3.412 s simulated, 4,100,000 events, 8,200,000 a second, 2 s left`.
 fn line(now: Nanos, events: u64, passed: Duration, until: Option<Nanos>) -> String {
     let millis = passed.as_millis().max(1);
-    let rate = u64::try_from(u128::from(events) * 1000 / millis).unwrap_or(u64::MAX);
+    let rate = rate(events, passed);
     let left = until.filter(|_| now.0 > 0).map(|until| {
         let to_go = u128::from(until.0.saturating_sub(now.0));
         // As if the rest took as long for each simulated second as what has passed.

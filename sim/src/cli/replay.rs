@@ -21,9 +21,9 @@ use crate::simulation::{Call, Happened, Outcome, Simulation};
 /// Replays a trace and reports.
 pub fn replay(registries: &Registries, replay: &Replay, talk: Talk, screen: &mut impl Write) -> Result<(), Failure> {
     // Their own errors, before those of the text that they become a part of.
-    heap_choice(registries, &replay.heap)?;
+    let heap = heap_choice(registries, &replay.heap)?;
     policy_choice(registries, &replay.policy)?;
-    let source = Source::of_text(&replay.trace, workload(replay)?);
+    let source = Source::of_text(&replay.trace, workload(replay, heap.name())?);
     let overrides =
         Overrides { policy: Some(replay.policy.clone()), heap: Some(replay.heap.clone()), ..Overrides::default() };
     let loaded = source.load(registries, &overrides)?;
@@ -49,12 +49,12 @@ fn again(replay: &Replay) -> String {
 
 /// The workload that the options stand for. Addresses are asked for to compare them with recorded ones: then the process
 /// finds mapped what the recording's had.
-fn workload(replay: &Replay) -> Result<String, Failure> {
+fn workload(replay: &Replay, heap: &str) -> Result<String, Failure> {
     let file = replay.trace.file_name().unwrap_or(replay.trace.as_os_str()).to_string_lossy();
     let mut libraries = String::new();
     let (mut cpus, mut code) = (1, 0);
     if replay.addresses.is_some() {
-        let setting = ReplaySetting::one_thread();
+        let setting = ReplaySetting::one_thread_with(heap);
         cpus = setting.cpus;
         // The break starts behind the program: with alignments above a page its place decides where blocks lie.
         code = setting.start_break - SpaceSettings::linux(setting.page).start_brk.0;

@@ -129,7 +129,7 @@ fn is_scripted(workload: &Workload) -> bool {
 pub fn go(simulation: &mut Simulation, watchers: &mut Watchers, talk: Talk, again: &str) -> Result<(), Failure> {
     let until = simulation.setting().workload.until.map(|until| until.nanos());
     let seed = simulation.setting().workload.seed;
-    let ran = guard::catching(|| watchers.run(simulation, talk.quiet, until));
+    let ran = guard::catching(|| watchers.run(simulation, talk, until));
     let broken = |what: String, events: u64| {
         let again = format!("framesim run {again} --check");
         Err(Failure::Broken(Breakage { what, seed, event: (events > 0).then_some(events), again }))

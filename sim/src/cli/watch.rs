@@ -12,6 +12,7 @@ use super::exit::Failure;
 use super::output::FileWriter;
 use super::progress::{Progress, STRIDE};
 use super::replay::Addresses;
+use super::run::Talk;
 use super::why::Why;
 use crate::digest::{Difference, LogError, LogHead, LogReader, LogWriter};
 use crate::report::events::EventWriter;
@@ -158,8 +159,8 @@ impl Watchers {
     ///
     /// # Errors
     /// Why it stopped before.
-    pub fn run(&mut self, simulation: &mut Simulation, quiet: bool, until: Option<Nanos>) -> Result<(), RunStopped> {
-        let progress = Progress::new(quiet, until);
+    pub fn run(&mut self, simulation: &mut Simulation, talk: Talk, until: Option<Nanos>) -> Result<(), RunStopped> {
+        let progress = Progress::new(talk.quiet, until);
         while let Some(happened) = simulation.step().map_err(RunStopped::Run)? {
             if !self.is_idle() {
                 self.see(simulation, &happened).map_err(RunStopped::Watcher)?;
@@ -168,6 +169,7 @@ impl Watchers {
                 progress.at(happened.time, happened.event);
             }
         }
+        progress.say_speed(talk.verbose, simulation.events());
         Ok(())
     }
 }

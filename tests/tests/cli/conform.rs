@@ -51,6 +51,25 @@ fn a_case_that_differs_names_the_first_operation_and_ends_with_4() {
 }
 
 #[test]
+fn a_heap_is_held_against_a_recording() {
+    let data = |name: &str| format!("tests/data/heap/{name}");
+    let (trace, places) = (data("traces/gen-edge.trace.zst"), data("reference/gen-edge.glibc.addr.zst"));
+    let series = data("reference/gen-edge.glibc.csv");
+    let exact = framesim(&["conform", "heap", &trace, &places, &series]);
+    assert_eq!((exact.code, exact.stderr.as_str()), (0, ""), "{}", exact.stdout);
+    assert!(exact.stdout.ends_with("conform heap: 1 of 1 exact\n"), "{}", exact.stdout);
+    let other = framesim(&["conform", "heap", "--heap", "free_list", &trace, &places]);
+    assert_eq!(other.code, 4, "{}", other.stderr);
+    assert!(
+        other.stdout.contains("first difference at") && other.stdout.ends_with("0 of 1 exact\n"),
+        "{}",
+        other.stdout
+    );
+    assert_eq!(framesim(&["conform", "heap", &places, &places]).code, 2);
+    assert_eq!(framesim(&["conform", "heap", "no/such", &places]).code, 5);
+}
+
+#[test]
 fn what_is_no_case_is_an_error_and_no_verdict() {
     assert_snapshot!(refused(5, &["conform", "malloc", "no/such.json"]), @"error: no/such.json: cannot be read: no such file or directory");
     assert_snapshot!(refused(5, &["conform", "malloc", "tests"]), @"error: tests: cannot be read: is a directory");
