@@ -144,6 +144,19 @@ impl AreaList {
         }
     }
 
+    /// Whether every block knows its end and its widest gap: measured again from the areas alone.
+    pub(crate) fn knows_its_gaps(&self) -> bool {
+        let mut below = 0;
+        self.blocks.iter().all(|block| {
+            let mut gap = 0;
+            for area in &block.areas {
+                gap = gap.max(area.guarded_start(self.guard_pages).saturating_sub(below));
+                below = area.pages.end;
+            }
+            (block.gap, block.end) == (gap, below) && !block.areas.is_empty() && block.areas.len() <= BLOCK
+        })
+    }
+
     /// The start of the highest `pages` free pages within `low..high`, at the upper end of their gap.
     pub(crate) fn highest_gap(&self, pages: u64, low: u64, high: u64) -> Option<u64> {
         // The first area that starts at `high` or above; the gap below it is cut off at `high`.

@@ -23,8 +23,8 @@
 //! 8. A write below an area that grows down makes it longer, within the stack limit, while 256 pages stay free below.
 //!
 //! # Invariants
-//! Verified by `check`: areas ascend and do not overlap; no two neighbours could join but the heap's first one; present
-//! pages lie in areas and in tables; every table has the tables above it; the counts are right.
+//! Verified by `check`: areas ascend and do not overlap; the gaps remembered for the search are those that are there;
+//! present pages lie in areas and in tables; every table has the tables above it; the counts are right.
 //!
 //! # Cost
 //! O(log areas) for a look-up, O(areas / 64) for a placement; 1 bit of presence per page of tables that exist (128 bytes
@@ -35,19 +35,22 @@
 
 mod area;
 mod calls;
+mod check;
 mod list;
+mod options;
 mod system;
 mod tables;
 #[cfg(test)]
 mod tests;
 
 pub use area::{Area, AreaFlags, Backing, PageRange};
+pub use options::{BadWrite, MapAt, MapOptions, Remap, SpaceError, SpaceSettings};
 pub use tables::{TABLE_ENTRIES, TABLE_LEVELS, TableChange, TableId};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Address;
 use crate::heap::Advice;
-use crate::{Address, Violation, ensure};
 use area::groups_agree;
 use list::AreaList;
 use tables::Tables;
@@ -58,130 +61,6 @@ pub const GUARD_PAGES: u64 = 256;
 pub const AREAS_MAX: u64 = 65_530;
 /// First page that is no address of a user (Linux: `TASK_SIZE`): half of what four levels reach, less one page.
 pub const USER_PAGES: u64 = (1 << 35) - 1;
-
-/// What an address space is made with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpaceSettings {
-    /// Bytes of a page; a power of two.
-    pub page_bytes: u64,
-    /// Processors of the machine, for heaps that ask.
-    pub cpus: u32,
-    /// Where the heap starts: the break of a process that has not moved it.
-    pub start_brk: Address,
-    /// Mappings lie below it.
-    pub mmap_base: Address,
-    /// Bytes a stack may reach.
-    pub stack_limit: u64,
-    /// Pages above which one promise is refused (heuristic overcommit); `None` refuses none.
-    pub promise_pages_max: Option<u64>,
-}
-
-impl SpaceSettings {
-    /// Linux without randomness: mappings below 128 MiB of room for the stack, the program at two thirds of the space.
-    #[must_use]
-    pub const fn linux(page_bytes: u64) -> SpaceSettings {
-        let program = USER_PAGES * page_bytes / 3 * 2;
-        SpaceSettings {
-            page_bytes,
-            cpus: 1,
-            start_brk: Address(program / page_bytes * page_bytes),
-            mmap_base: Address((USER_PAGES - (128 << 20) / 4096) * page_bytes),
-            stack_limit: 8 << 20,
-            promise_pages_max: None,
-        }
-    }
-}
-
-/// What a mapping asks for. [`MapOptions::anonymous`] makes the plain one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MapOptions {
-    /// Length in bytes; rounded up to pages.
-    pub bytes: u64,
-    /// Where.
-    pub at: MapAt,
-    /// Rights, and `SHARED`, `GROWS_DOWN`, `NO_RESERVE`, `NO_HUGE` (`MAP_STACK`) where asked for.
-    pub flags: AreaFlags,
-    /// Zeros, or a file.
-    pub backing: Backing,
-    /// Place in the file, in pages.
-    pub offset: u64,
-}
-
-/// Where a mapping goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum MapAt {
-    /// Where the kernel likes.
-    #[default]
-    Anywhere,
-    /// There if it is free, else anywhere.
-    Hint(Address),
-    /// There, whatever is mapped there now (`MAP_FIXED`).
-    Fixed(Address),
-    /// There, or not at all (`MAP_FIXED_NOREPLACE`).
-    FixedIfFree(Address),
-}
-
-impl MapOptions {
-    /// Private zeros, readable and writable, anywhere.
-    #[must_use]
-    pub const fn anonymous(bytes: u64) -> MapOptions {
-        MapOptions {
-            bytes,
-            at: MapAt::Anywhere,
-            flags: AreaFlags::READ.with(AreaFlags::WRITE),
-            backing: Backing::Anonymous,
-            offset: 0,
-        }
-    }
-
-    /// The same at another place.
-    #[must_use]
-    pub const fn at(self, at: MapAt) -> MapOptions {
-        MapOptions { at, ..self }
-    }
-}
-
-/// Why a call on an address space is refused. Nothing has changed then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
-pub enum SpaceError {
-    /// No gap is long enough, or the place asked for is taken.
-    #[error("no room for {pages} pages in the address space")]
-    NoRoom {
-        /// Pages asked for.
-        pages: u64,
-    },
-    /// One request for more memory than the machine has.
-    #[error("{pages} pages promised at once; the machine has {limit}")]
-    Overcommit {
-        /// Pages asked for.
-        pages: u64,
-        /// Pages the machine has.
-        limit: u64,
-    },
-    /// The process has as many areas as one may have.
-    #[error("more than 65530 areas")]
-    TooManyAreas,
-    /// Nothing is mapped at the address, or not as far as the call reaches.
-    #[error("{0} is not mapped")]
-    NotMapped(Address),
-    /// A length of 0, an address that is no multiple of a page, or a range past the end of the space.
-    #[error("the range at {0} is not one of whole pages")]
-    BadRange(Address),
-}
-
-/// What [`AddressSpace::plan_remap`] found: commit it with [`AddressSpace::remap`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Remap {
-    /// Where the mapping was.
-    pub old: PageRange,
-    /// Where it will be.
-    pub new: PageRange,
-}
-
-/// A write where no writable page is: the program's bug.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("write to {0}, where nothing writable is mapped")]
-pub struct BadWrite(pub Address);
 
 /// See the [module page](self) for the rules.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -572,48 +451,5 @@ impl AddressSpace {
         let end = at.0.checked_add(bytes).filter(|_| at.0.is_multiple_of(self.settings.page_bytes));
         let pages = end.map(|end| PageRange::new(self.page_of(at), self.pages_up(end)));
         pages.filter(|pages| pages.end <= USER_PAGES).ok_or(SpaceError::BadRange(at))
-    }
-
-    /// Full check of the invariants the module page names.
-    ///
-    /// # Errors
-    /// The first that is broken.
-    pub fn check(&self) -> Result<(), Violation> {
-        self.check_areas()?;
-        self.check_tables()
-    }
-
-    fn check_areas(&self) -> Result<(), Violation> {
-        let start_brk = self.page_of(self.settings.start_brk);
-        let mut mapped = 0;
-        let mut last: Option<&Area> = None;
-        for area in self.areas.iter() {
-            ensure(!area.pages.is_empty(), || format!("the area at page {:#x} is empty", area.pages.start))?;
-            ensure(area.pages.end <= USER_PAGES, || format!("an area ends at page {:#x}", area.pages.end))?;
-            if let Some(last) = last {
-                ensure(last.pages.end <= area.pages.start, || format!("areas overlap at {:#x}", area.pages.start))?;
-            }
-            mapped += area.pages.len();
-            last = Some(area);
-        }
-        ensure(mapped == self.mapped, || format!("{mapped} pages mapped, {} counted", self.mapped))?;
-        ensure(self.brk >= self.settings.start_brk, || format!("the break {} is below its start", self.brk))?;
-        ensure(self.areas.iter().count() == self.areas.len(), || "areas are miscounted".to_owned())?;
-        ensure(start_brk <= USER_PAGES, || "the heap starts outside the space".to_owned())
-    }
-
-    fn check_tables(&self) -> Result<(), Violation> {
-        let mut present = 0;
-        for table in self.tables.iter() {
-            let above = TableId { level: table.level + 1, index: table.index / TABLE_ENTRIES };
-            ensure(above.level == TABLE_LEVELS || self.tables.has(above), || format!("{table:?} hangs in the air"))?;
-            if table.level == 1 {
-                for page in (table.span().start..table.span().end).filter(|&page| self.tables.is_present(page)) {
-                    ensure(self.area(page).is_some(), || format!("page {page:#x} is present but not mapped"))?;
-                    present += 1;
-                }
-            }
-        }
-        ensure(present == self.resident_pages(), || format!("{present} present, {} counted", self.resident_pages()))
     }
 }

@@ -270,3 +270,30 @@ fn a_moved_area_joins_a_new_neighbour_only_if_it_was_never_written() {
         assert_eq!(space.areas().count(), areas + 1, "and the wall");
     }
 }
+
+#[test]
+fn hundreds_of_areas_are_placed_like_few() {
+    let mut space = space();
+    let kinds = [AreaFlags::READ, AreaFlags::READ.with(AreaFlags::WRITE), AreaFlags::READ.with(AreaFlags::EXECUTE)];
+    let mut starts = Vec::new();
+    for at in 0..600_usize {
+        let flags = kinds[at % 3];
+        let pages = space.map(&MapOptions { flags, ..MapOptions::anonymous(2 * PAGE) }).expect("there is room");
+        starts.push(space.address_of(pages.start));
+    }
+    assert_eq!(space.areas().count(), 600);
+    // Holes of two pages, but one of six in the middle: only that one holds five.
+    for &at in starts.iter().step_by(5) {
+        space.unmap(at, 2 * PAGE).expect("whole pages");
+    }
+    for &at in &starts[301..303] {
+        space.unmap(at, 2 * PAGE).expect("whole pages");
+    }
+    space.check().expect("a good space");
+    assert_eq!(
+        map(&mut space, 5 * PAGE),
+        Address(starts[302].0 + PAGE),
+        "the upper end of the only hole that holds it"
+    );
+    assert_eq!(map(&mut space, 2 * PAGE), starts[0], "the highest of the small ones");
+}
