@@ -222,7 +222,12 @@ pub trait HeapAllocator: HeapState + Send {
     /// Bytes the program may use of the block at `at`; `None` when no live block starts there.
     fn usable_size(&self, at: Address) -> Option<u64>;
 
-    /// Lets time-driven rules run (decay, release in the background).
+    /// Whether the model has time-driven rules: only then [`tick`](Self::tick) need be called.
+    fn keeps_time(&self) -> bool {
+        false
+    }
+
+    /// Tells the time, before each call of the program: time-driven rules (decay, release) go by it.
     fn tick(&mut self, _now: Nanos, _os: &mut dyn SystemMemory) {}
 
     /// A thread of the process ends: its caches go the way the real one sends them.
@@ -233,6 +238,10 @@ pub trait HeapAllocator: HeapState + Send {
 
     /// Free pieces, in the order the model keeps them (list order, or by address), for maps and checks.
     fn for_each_free(&self, _visit: &mut dyn FnMut(Address, u64)) {}
+
+    /// Every piece of the memory the heap holds, ascending, without gaps within a mapping: what a heap map draws. The bytes
+    /// of each kind add up to [`stats`](Self::stats).
+    fn for_each_piece(&self, _visit: &mut dyn FnMut(Piece)) {}
 
     /// Pieces of the heap the last call looked at, where the model searches.
     fn last_search(&self) -> u64 {
@@ -285,6 +294,35 @@ pub struct HeapStats {
     pub cached: u64,
     /// Address space taken from the kernel and not given back.
     pub held: u64,
+}
+
+/// A piece of the memory a heap holds: a chunk, an object of a slab or span, a run of free pages, a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Piece {
+    /// Its first byte, header included.
+    pub at: Address,
+    /// Bytes to the next piece.
+    pub bytes: u64,
+    /// What it is.
+    pub kind: PieceKind,
+}
+
+/// What a piece of a heap is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum PieceKind {
+    /// A block the program has, with its header.
+    Live {
+        /// Bytes the program may use.
+        usable: u64,
+    },
+    /// Free in a cache: of a thread, of a size class.
+    Cached,
+    /// Free memory of a slab, span or superblock that is in use for one size class.
+    FreeInPage,
+    /// Other free memory: free chunks, free pages, the top.
+    Free,
+    /// Headers of regions and tables of the allocator.
+    Overhead,
 }
 
 /// Neither the heap nor the kernel can serve the request.
