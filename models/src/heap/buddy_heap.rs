@@ -166,7 +166,15 @@ impl HeapAllocator for BuddyHeap {
     fn stats(&self) -> HeapStats {
         let (free, held) = (self.tiling.free_bytes(), self.end - self.start);
         let overhead = held - free - self.usable;
-        HeapStats { blocks: self.tiling.live_blocks(), usable: self.usable, overhead, free, cached: 0, held }
+        HeapStats {
+            blocks: self.tiling.live_blocks(),
+            usable: self.usable,
+            overhead,
+            free,
+            cached: 0,
+            in_page: 0,
+            held,
+        }
     }
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {

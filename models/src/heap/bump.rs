@@ -133,6 +133,7 @@ impl HeapAllocator for Bump {
             overhead: self.next - self.start - self.usable,
             free: self.end - self.next,
             cached: 0,
+            in_page: 0,
             held: self.end - self.start,
         }
     }

@@ -288,10 +288,12 @@ pub struct HeapStats {
     pub usable: u64,
     /// Headers and the allocator's own tables.
     pub overhead: u64,
-    /// Bytes the heap holds and could hand out: free lists and top, without caches.
+    /// Bytes the heap holds and could hand out: caches, free places in pages of one size class, free lists, top.
     pub free: u64,
     /// Of `free`, bytes that lie in caches (of threads, of size classes).
     pub cached: u64,
+    /// Of `free`, bytes of slabs, spans or superblocks that are in use for one size class: free, but for that class alone.
+    pub in_page: u64,
     /// Address space taken from the kernel and not given back.
     pub held: u64,
 }
@@ -301,28 +303,66 @@ pub struct HeapStats {
 pub struct Piece {
     /// Its first byte, header included.
     pub at: Address,
-    /// Bytes to the next piece.
+    /// Bytes to the next piece; never 0.
     pub bytes: u64,
     /// What it is.
     pub kind: PieceKind,
 }
 
-/// What a piece of a heap is.
+/// What a piece of a heap is. `Cached`, `FreeInPage`, `Free`, `Top` and `Reserved` are what [`HeapStats::free`] counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum PieceKind {
-    /// A block the program has, with its header.
+    /// A block the program has, with its header and whatever else it alone costs.
     Live {
-        /// Bytes the program may use.
+        /// Bytes the program may use. A block that runs into the next piece (boundary tags) counts them all the same.
         usable: u64,
     },
-    /// Free in a cache: of a thread, of a size class.
+    /// Free in a cache: of a thread, of a size class, an empty slab that is kept. As in [`HeapStats::cached`].
     Cached,
-    /// Free memory of a slab, span or superblock that is in use for one size class.
+    /// Free memory of a slab, span or superblock that is in use for one size class. As in [`HeapStats::in_page`].
     FreeInPage,
-    /// Other free memory: free chunks, free pages, the top.
+    /// Other free memory: free chunks, free pages.
     Free,
+    /// The free memory at the end of the heap, which is cut last and grows by the kernel: top, wilderness.
+    Top,
+    /// Address space the heap has taken without making it usable yet: the rest of an arena's heap, of a reservation.
+    Reserved,
     /// Headers of regions and tables of the allocator.
     Overhead,
+}
+
+impl PieceKind {
+    /// All of them, in order; a live one without its bytes.
+    pub const ALL: [PieceKind; 7] = [
+        PieceKind::Live { usable: 0 },
+        PieceKind::Cached,
+        PieceKind::FreeInPage,
+        PieceKind::Free,
+        PieceKind::Top,
+        PieceKind::Reserved,
+        PieceKind::Overhead,
+    ];
+
+    /// Its place in [`PieceKind::ALL`].
+    #[must_use]
+    pub const fn number(self) -> usize {
+        match self {
+            PieceKind::Live { .. } => 0,
+            PieceKind::Cached => 1,
+            PieceKind::FreeInPage => 2,
+            PieceKind::Free => 3,
+            PieceKind::Top => 4,
+            PieceKind::Reserved => 5,
+            PieceKind::Overhead => 6,
+        }
+    }
+
+    /// As people write it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        ["live", "cached", "free in page", "free", "top", "reserved", "overhead"][self.number()]
+    }
 }
 
 /// Neither the heap nor the kernel can serve the request.

@@ -241,7 +241,8 @@ impl WatchedHeap {
         let stats = self.heap.stats();
         let sum = stats.usable + stats.overhead + stats.free;
         ensure(sum == stats.held, || format!("usable + overhead + free = {sum}, held {}: {stats:?}", stats.held))?;
-        ensure(stats.cached <= stats.free, || format!("cached is part of free: {stats:?}"))?;
+        let apart = stats.cached + stats.in_page;
+        ensure(apart <= stats.free, || format!("cached and in page are parts of free: {stats:?}"))?;
         let given = self.memory.held_bytes();
         ensure(stats.held == given, || format!("the heap holds {}, the kernel gave {given}", stats.held))?;
         let blocks = self.live.len() as u64;

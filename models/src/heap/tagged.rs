@@ -127,7 +127,7 @@ impl<I: PieceIndex> HeapAllocator for TaggedHeap<I> {
     fn stats(&self) -> HeapStats {
         let (blocks, free, held) = (self.tiling.live_blocks(), self.tiling.free_bytes(), self.end - self.start);
         let overhead = blocks * HEADER_BYTES;
-        HeapStats { blocks, usable: held - free - overhead, overhead, free, cached: 0, held }
+        HeapStats { blocks, usable: held - free - overhead, overhead, free, cached: 0, in_page: 0, held }
     }
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {

@@ -270,7 +270,7 @@ impl HeapAllocator for Dlmalloc {
         let in_chunks = self.tiling.live_bytes() - self.tiling.live_blocks() * self.options.overhead();
         let (usable, free) = (in_chunks + self.mapped_usable, self.tiling.free_bytes());
         let blocks = self.tiling.live_blocks() + self.mapped.len() as u64;
-        HeapStats { blocks, usable, overhead: self.held - usable - free, free, cached: 0, held: self.held }
+        HeapStats { blocks, usable, overhead: self.held - usable - free, free, cached: 0, in_page: 0, held: self.held }
     }
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {

@@ -226,7 +226,15 @@ impl HeapAllocator for FreeList {
         let held = self.end - self.start;
         let overhead = self.blocks.len() * self.options.header_bytes;
         let free = self.list.bytes();
-        HeapStats { blocks: self.blocks.len(), usable: held - free - overhead, overhead, free, cached: 0, held }
+        HeapStats {
+            blocks: self.blocks.len(),
+            usable: held - free - overhead,
+            overhead,
+            free,
+            cached: 0,
+            in_page: 0,
+            held,
+        }
     }
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {

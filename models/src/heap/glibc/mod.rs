@@ -306,6 +306,7 @@ impl HeapAllocator for Glibc {
             overhead: held - usable - free,
             free,
             cached: cached * chunk::UNIT_BYTES,
+            in_page: 0,
             held,
         }
     }
