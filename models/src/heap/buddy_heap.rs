@@ -28,7 +28,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::tiling::{Bin, PieceId, Tiling};
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure, index};
 
@@ -181,6 +181,10 @@ impl HeapAllocator for BuddyHeap {
         for block in self.bins.iter().flat_map(|&bin| self.tiling.in_list(bin)) {
             visit(Address(self.tiling.start(block)), self.tiling.bytes(block));
         }
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        self.tiling.for_each_piece(visit);
     }
 
     fn check(&self) -> Result<(), Violation> {

@@ -21,7 +21,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::block_map::BlockMap;
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{
+    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, PieceKind, ReallocError, SystemMemory,
+};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure};
 
@@ -136,6 +138,23 @@ impl HeapAllocator for Bump {
             in_page: 0,
             held: self.end - self.start,
         }
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        let mut reached = self.start;
+        let mut show = |end: u64, kind: PieceKind| {
+            let bytes = end - reached;
+            if bytes > 0 {
+                visit(Piece { at: Address(reached), bytes, kind });
+            }
+            reached = end;
+        };
+        for (at, usable) in self.live.iter() {
+            show(at, PieceKind::Overhead);
+            show(at + usable, PieceKind::Live { usable });
+        }
+        show(self.next, PieceKind::Overhead);
+        show(self.end, PieceKind::Top);
     }
 
     fn check(&self) -> Result<(), Violation> {

@@ -365,6 +365,12 @@ impl PieceKind {
     }
 }
 
+/// Shows pieces that were collected in any order as [`HeapAllocator::for_each_piece`] shows them: ascending.
+pub fn show_ascending(mut pieces: Vec<Piece>, visit: &mut dyn FnMut(Piece)) {
+    pieces.sort_unstable_by_key(|piece| piece.at);
+    pieces.into_iter().for_each(visit);
+}
+
 /// Neither the heap nor the kernel can serve the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("out of memory")]

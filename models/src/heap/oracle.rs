@@ -11,11 +11,13 @@
 //! 5. `usable_size` of a block changes by `realloc` alone; a free of anything else than a live block is refused.
 //! 6. A call that is refused leaves every live block as it was.
 //! 7. The heap's own `check` finds nothing.
+//! 8. The pieces that the heap shows ascend, do not overlap and tile what it holds; by kind they add up to `stats`, and each live
+//!    block lies in a piece of its own.
 
 use std::collections::BTreeMap;
 
 use super::flat_memory::FlatMemory;
-use super::{HeapAllocator, OutOfMemory, ReallocError};
+use super::{HeapAllocator, HeapStats, OutOfMemory, Piece, PieceKind, ReallocError};
 use crate::{Address, ThreadId, Violation, ensure, index};
 
 /// One call of a program. A block is named by its place among the live ones, modulo their number.
@@ -151,7 +153,28 @@ impl WatchedHeap {
         for (&at, &bytes) in &free {
             ensure(overlapping(&self.live, at, bytes).is_none(), || format!("free piece {at:#x} is in a live block"))?;
         }
-        Ok(())
+        self.check_pieces()
+    }
+
+    /// Rule 8.
+    fn check_pieces(&self) -> Result<(), Violation> {
+        let mut pieces = Vec::new();
+        self.heap.for_each_piece(&mut |piece| pieces.push(piece));
+        check_sums(&pieces, &self.heap.stats())?;
+        let mut blocks = self.live.iter();
+        let mut reached = 0;
+        for piece in pieces {
+            let (Piece { at, bytes, kind }, end) = (piece, piece.at.0 + piece.bytes);
+            ensure(bytes > 0 && at.0 >= reached, || format!("{piece:?} is empty, or before {reached:#x}"))?;
+            ensure(self.memory.holds(at.0, bytes), || format!("{piece:?} lies in memory that is not held"))?;
+            if let PieceKind::Live { usable } = kind {
+                let block = blocks.next().map(|(&at, &usable)| (at, usable));
+                let is_in_it = block.is_some_and(|(block, bytes)| at.0 <= block && block < end && bytes == usable);
+                ensure(is_in_it, || format!("{piece:?}, where the next live block is {block:x?}"))?;
+            }
+            reached = end;
+        }
+        ensure(blocks.next().is_none(), || "a live block lies in no piece".to_owned())
     }
 
     fn nth(&self, nth: u64) -> Option<usize> {
@@ -252,6 +275,27 @@ impl WatchedHeap {
         let stray = self.memory.stray_writes();
         ensure(stray == 0, || format!("{stray} writes outside the memory that is held"))
     }
+}
+
+/// Whether pieces add up to what the heap says it holds, by kind.
+///
+/// # Errors
+/// The first sum that differs.
+pub fn check_sums(pieces: &[Piece], stats: &HeapStats) -> Result<(), Violation> {
+    let mut sums = [0; PieceKind::ALL.len()];
+    let (mut blocks, mut usable) = (0, 0);
+    for piece in pieces {
+        sums[piece.kind.number()] += piece.bytes;
+        if let PieceKind::Live { usable: bytes } = piece.kind {
+            (blocks, usable) = (blocks + 1, usable + bytes);
+        }
+    }
+    let [live, cached, in_page, free, top, reserved, overhead] = sums;
+    // What a block costs beside its usable bytes is overhead too. (A sum of several: a block may use a word of the next piece.)
+    let overhead = (live + overhead).wrapping_sub(usable);
+    let all_free = cached + in_page + free + top + reserved;
+    let found = HeapStats { blocks, usable, overhead, free: all_free, cached, in_page, held: sums.iter().sum() };
+    ensure(found == *stats, || format!("pieces add up to {found:?}, told is {stats:?}"))
 }
 
 /// A live block that has a byte in `bytes` bytes at `at`.

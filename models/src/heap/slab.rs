@@ -30,7 +30,8 @@ use serde::{Deserialize, Serialize};
 
 use super::block_map::BlockMap;
 use super::{
-    Access, HeapAllocator, HeapFreeError, HeapSetting, HeapStats, MapRequest, OutOfMemory, ReallocError, SystemMemory,
+    Access, HeapAllocator, HeapFreeError, HeapSetting, HeapStats, MapRequest, OutOfMemory, Piece, PieceKind,
+    ReallocError, SystemMemory, show_ascending,
 };
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure, index};
@@ -110,6 +111,19 @@ struct OneSlab {
 impl OneSlab {
     fn is_full(&self) -> bool {
         usize::from(self.live) == self.links.len()
+    }
+
+    /// Its objects, then what none of them can have.
+    fn collect_pieces(&self, pieces: &mut Vec<Piece>) {
+        let bytes = CLASS_BYTES[index(self.class.into())];
+        let free = if self.live == 0 { PieceKind::Cached } else { PieceKind::FreeInPage };
+        let mut at = self.start;
+        for &link in &self.links {
+            let kind = if link == LIVE { PieceKind::Live { usable: bytes } } else { free };
+            pieces.push(Piece { at: Address(at), bytes, kind });
+            at += bytes;
+        }
+        pieces.push(Piece { at: Address(at), bytes: self.start + self.bytes - at, kind: PieceKind::Overhead });
     }
 }
 
@@ -223,6 +237,16 @@ impl HeapAllocator for Slab {
                 visit(Address(slab.start + object * bytes), bytes);
             }
         }
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        let mut pieces = Vec::new();
+        for slab in self.slabs.iter().filter(|slab| slab.bytes > 0) {
+            slab.collect_pieces(&mut pieces);
+        }
+        let own = |(at, bytes)| Piece { at: Address(at), bytes, kind: PieceKind::Live { usable: bytes } };
+        pieces.extend(self.mapped.iter().map(own));
+        show_ascending(pieces, visit);
     }
 
     fn check(&self) -> Result<(), Violation> {

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::tiling::{PieceId, Tiling};
-use super::{HeapAllocator, HeapFreeError, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{HeapAllocator, HeapFreeError, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory};
 use crate::{Address, ThreadId, Violation, ensure};
 
 /// Blocks lie on multiples of this.
@@ -134,6 +134,10 @@ impl<I: PieceIndex> HeapAllocator for TaggedHeap<I> {
         self.index.for_each(&self.tiling, &mut |piece| {
             visit(Address(self.tiling.start(piece)), self.tiling.bytes(piece));
         });
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        self.tiling.for_each_piece(visit);
     }
 
     fn last_search(&self) -> u64 {

@@ -11,8 +11,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::PieceKind;
 use super::block_map::BlockMap;
-use crate::{Violation, ensure, index};
+use crate::{Address, Violation, ensure, index};
 
 /// A piece of a [`Tiling`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -298,6 +299,26 @@ impl Tiling {
     /// The pieces of a list, from its front.
     pub fn in_list(&self, bin: Bin) -> impl Iterator<Item = PieceId> {
         std::iter::successors(bin.first(), |&piece| id(self.record(piece).next))
+    }
+
+    /// All pieces, ascending; of a live one the address of its block too. Sorts them: for maps and checks.
+    #[must_use]
+    pub fn ascending(&self) -> Vec<(PieceId, Option<u64>)> {
+        let in_use = (0..).map(PieceId).zip(&self.pieces).filter(|(_, piece)| piece.state != State::Spare);
+        let mut order: Vec<(PieceId, Option<u64>)> = in_use.map(|(id, _)| (id, None)).collect();
+        order.sort_unstable_by_key(|&(piece, _)| self.start(piece));
+        // A block lies in its piece, so both ascend alike.
+        let live = order.iter_mut().filter(|(piece, _)| !self.is_free(*piece));
+        live.zip(self.live.iter()).for_each(|((_, block), (at, _))| *block = Some(at));
+        order
+    }
+
+    /// Shows all pieces, ascending; a live block reaches to the end of its piece.
+    pub fn for_each_piece(&self, visit: &mut dyn FnMut(super::Piece)) {
+        for (piece, block) in self.ascending() {
+            let kind = block.map_or(PieceKind::Free, |at| PieceKind::Live { usable: self.end(piece) - at });
+            visit(super::Piece { at: Address(self.start(piece)), bytes: self.bytes(piece), kind });
+        }
     }
 
     /// Checks links, sums and the map of live blocks; `may_touch`: whether two free pieces may touch.

@@ -42,7 +42,10 @@ use serde::{Deserialize, Serialize};
 
 use self::system::{Mapped, Segment};
 use super::tiling::{Bin, PieceId, Tiling};
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{
+    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory,
+    show_ascending,
+};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure, index};
 
@@ -279,6 +282,13 @@ impl HeapAllocator for Dlmalloc {
             // From its size word to that of the next chunk: the word before may be of a live block.
             visit(Address(self.tiling.start(chunk) + WORD_BYTES), self.tiling.bytes(chunk));
         }
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        let mut pieces = Vec::new();
+        self.collect_chunks(&mut pieces);
+        self.collect_mapped(&mut pieces);
+        show_ascending(pieces, visit);
     }
 
     fn check(&self) -> Result<(), Violation> {

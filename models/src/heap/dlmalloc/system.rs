@@ -21,7 +21,7 @@ use super::{
     ALIGN, Address, BLOCK_OFFSET, CHUNK_BYTES_MIN, Dlmalloc, HeapFreeError, LARGE_BYTES_MIN, OutOfMemory, PieceId,
     SystemMemory, Violation, WORD_BYTES, ensure,
 };
-use crate::heap::MapRequest;
+use crate::heap::{MapRequest, Piece, PieceKind};
 
 /// Bytes at the end of a segment (`TOP_FOOT_SIZE`).
 const FOOT_BYTES: u64 = 80;
@@ -353,6 +353,36 @@ impl Dlmalloc {
         }
         self.tiling.cut_back(first, self.tiling.bytes(first));
         os.munmap(Address(start), bytes);
+    }
+
+    /// The chunks of each segment, then the allocator's own bytes at its end.
+    pub(super) fn collect_chunks(&self, pieces: &mut Vec<Piece>) {
+        for segment in &self.segments {
+            let mut reached = segment.start;
+            for chunk in std::iter::successors(Some(segment.first), |&chunk| self.tiling.above(chunk)) {
+                let bytes = self.tiling.bytes(chunk);
+                pieces.push(Piece { at: Address(reached), bytes, kind: self.kind_of(chunk) });
+                reached += bytes;
+            }
+            let kind = PieceKind::Overhead;
+            pieces.push(Piece { at: Address(reached), bytes: segment.end() - reached, kind });
+        }
+    }
+
+    fn kind_of(&self, chunk: PieceId) -> PieceKind {
+        match self.tiling.is_free(chunk) {
+            false => PieceKind::Live { usable: self.tiling.bytes(chunk) - self.options.overhead() },
+            true if self.top == Some(chunk) => PieceKind::Top,
+            true => PieceKind::Free,
+        }
+    }
+
+    pub(super) fn collect_mapped(&self, pieces: &mut Vec<Piece>) {
+        let shown = |(&at, &Mapped { start, bytes }): (&u64, &Mapped)| {
+            let usable = Mapped { start, bytes }.usable(Address(at));
+            Piece { at: Address(start), bytes, kind: PieceKind::Live { usable } }
+        };
+        pieces.extend(self.mapped.iter().map(shown));
     }
 
     pub(super) fn check_segments(&self) -> Result<(), Violation> {

@@ -39,7 +39,8 @@ use serde::{Deserialize, Serialize};
 
 use self::list::{Piece, PieceList};
 use super::block_map::BlockMap;
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, PieceKind, ReallocError, SystemMemory};
+use crate::heap;
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, ensure};
 
@@ -241,6 +242,15 @@ impl HeapAllocator for FreeList {
         for piece in self.list.pieces() {
             visit(Address(piece.start), piece.bytes);
         }
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(heap::Piece)) {
+        let header = self.options.header_bytes;
+        let free = self.list.pieces().iter().map(|piece| (piece.start, piece.bytes, PieceKind::Free));
+        let live =
+            self.blocks.iter().map(|(at, bytes)| (at - header, bytes, PieceKind::Live { usable: bytes - header }));
+        let shown = |(start, bytes, kind)| heap::Piece { at: Address(start), bytes, kind };
+        heap::show_ascending(free.chain(live).map(shown).collect(), visit);
     }
 
     fn last_search(&self) -> u64 {

@@ -88,7 +88,7 @@ impl Arena {
     }
 
     /// The members of a list from `first` until `end`.
-    fn list(&self, first: Chunk, end: Chunk) -> impl Iterator<Item = Chunk> {
+    pub(super) fn list(&self, first: Chunk, end: Chunk) -> impl Iterator<Item = Chunk> {
         std::iter::successors(Some(first), |&chunk| Some(self.next(chunk))).take_while(move |&chunk| chunk != end)
     }
 
@@ -174,7 +174,7 @@ impl Arena {
     }
 
     /// Whether a region that is not the last ends here, with headers too short for a chunk or with what they took along.
-    fn is_fence(&self, chunk: Chunk, end: Chunk) -> bool {
+    pub(super) fn is_fence(&self, chunk: Chunk, end: Chunk) -> bool {
         let is_last_region = self.regions.last().is_some_and(|last| last.first < end && end == last.place(last.end()));
         !is_last_region && end.0 - chunk.0 <= MIN_UNITS + 1 && !self.memory.read(chunk.0).is_live()
     }

@@ -75,6 +75,14 @@ impl Mapped {
         Ok(self.insert(start, Mapping { lead: 0, bytes }, os))
     }
 
+    /// All mappings: first byte, bytes, and usable bytes of the block.
+    pub fn iter(&self) -> impl Iterator<Item = (Address, u64, u64)> {
+        let shown = |(at, mapping): (&Address, &Mapping)| {
+            (Address(at.0 - HEADER_BYTES - mapping.lead), mapping.bytes, mapping.usable())
+        };
+        self.live.iter().map(shown)
+    }
+
     /// Bytes that the user may use; `None` when no mapped block starts there.
     pub fn usable_at(&self, at: Address) -> Option<u64> {
         self.live.get(&at).map(|mapping| mapping.usable())

@@ -54,6 +54,7 @@ mod chunk;
 mod growth;
 mod heaps;
 mod mapped;
+mod pieces;
 mod realloc;
 mod region;
 mod tcache;
@@ -69,9 +70,12 @@ use self::chunk::{HEADER_BYTES, LOST_BYTES, Units, bytes_of, units_of_request};
 use self::heaps::Heaps;
 use self::mapped::Mapped;
 use self::realloc::Resized;
-use self::tcache::{Owned, TABLE_BYTES, Tcache};
+use self::tcache::{Owned, Tcache};
 use self::threads::{Choice, Thread};
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, ReallocError, SystemMemory};
+use super::{
+    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory,
+    show_ascending,
+};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, index};
 
@@ -291,7 +295,7 @@ impl HeapAllocator for Glibc {
     fn stats(&self) -> HeapStats {
         let caches = || self.threads.iter().filter_map(|thread| thread.cache.as_ref());
         let live_bytes = self.live_units * chunk::UNIT_BYTES;
-        let tables = caches().count() as u64 * (TABLE_BYTES + HEADER_BYTES);
+        let tables = caches().map(|cache| cache.table_units).sum::<u64>() * chunk::UNIT_BYTES;
         // Whole heaps are taken from the kernel, although only their low part is writable.
         let main: u64 = self.arenas.first().map_or(0, |arena| arena.held_bytes);
         let held = main + self.heaps.bytes() + self.mapped.bytes;
@@ -313,6 +317,10 @@ impl HeapAllocator for Glibc {
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {
         self.visit_free(visit);
+    }
+
+    fn for_each_piece(&self, visit: &mut dyn FnMut(Piece)) {
+        show_ascending(self.pieces(), visit);
     }
 
     fn last_search(&self) -> u64 {

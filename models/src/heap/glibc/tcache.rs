@@ -35,6 +35,8 @@ struct Stack {
 pub(super) struct Tcache {
     /// The chunk that the real one's table lies in.
     pub table: Owned,
+    /// Units of that chunk.
+    pub table_units: u64,
     depth_max: u8,
     /// Units of all chunks in it.
     pub units: u64,
@@ -42,8 +44,14 @@ pub(super) struct Tcache {
 }
 
 impl Tcache {
-    pub fn new(table: Owned, depth_max: u8) -> Tcache {
-        Tcache { table, depth_max, units: 0, stacks: vec![Stack::default(); SIZES].into_boxed_slice() }
+    pub fn new(table: Owned, table_units: Units, depth_max: u8) -> Tcache {
+        Tcache {
+            table,
+            table_units: table_units.into(),
+            depth_max,
+            units: 0,
+            stacks: vec![Stack::default(); SIZES].into_boxed_slice(),
+        }
     }
 
     /// The last chunk put in, of those of this size.
@@ -98,7 +106,7 @@ mod tests {
 
     #[test]
     fn seven_of_a_size_are_kept_and_the_last_one_comes_out_first() {
-        let mut cache = Tcache::new(chunk(1), DEPTH);
+        let mut cache = Tcache::new(chunk(1), 41, DEPTH);
         let kept: Vec<bool> = (10..18).map(|place| cache.push(2, chunk(place))).collect();
         assert_eq!(kept, [true, true, true, true, true, true, true, false]);
         assert_eq!((cache.pop(2), cache.pop(2), cache.pop(3)), (Some(chunk(16)), Some(chunk(15)), None));
@@ -106,7 +114,7 @@ mod tests {
 
     #[test]
     fn chunks_of_1040_bytes_are_kept_and_longer_ones_are_not() {
-        let mut cache = Tcache::new(chunk(1), DEPTH);
+        let mut cache = Tcache::new(chunk(1), 41, DEPTH);
         assert!(cache.push(65, chunk(2)) && !cache.push(66, chunk(3)));
         assert!(!cache.has_room(66));
         assert_eq!(cache.pop(1 << 40), None);

@@ -69,7 +69,8 @@ impl Glibc {
         };
         self.call(arena, thread, os).write_block(chunk, TABLE_BYTES);
         let table = Owned { arena, chunk };
-        self.slot(thread).cache = Some(Tcache::new(table, self.options.tcache_count));
+        let (table_units, depth_max) = (self.units(table), self.options.tcache_count);
+        self.slot(thread).cache = Some(Tcache::new(table, table_units, depth_max));
     }
 
     /// Lets the thread's arena serve a request of about `bytes`, and another one if it cannot.
