@@ -203,3 +203,126 @@ impl AreaList {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::area::AreaFlags;
+    use super::*;
+    use crate::index;
+
+    const PAGES: u64 = 2_000;
+    const GUARD: u64 = 4;
+
+    /// Which pages are taken, one by one: an oracle that knows nothing of blocks.
+    struct Bitmap {
+        taken: Vec<bool>,
+        areas: Vec<Area>,
+    }
+
+    impl Bitmap {
+        /// Whether the next area above `page` grows down and keeps it free.
+        fn is_guarded(&self, page: u64) -> bool {
+            let above = self.areas.iter().filter(|area| area.pages.start > page);
+            let next = above.min_by_key(|area| area.pages.start);
+            next.is_some_and(|area| area.flags.has(AreaFlags::GROWS_DOWN) && area.pages.start - page <= GUARD)
+        }
+
+        fn is_free(&self, page: u64) -> bool {
+            !self.taken[index(page)] && !self.is_guarded(page)
+        }
+
+        fn fits(&self, start: u64, pages: u64) -> bool {
+            (start..start + pages).all(|page| self.is_free(page))
+        }
+
+        fn set(&mut self, pages: PageRange, taken: bool) {
+            self.taken[index(pages.start)..index(pages.end)].fill(taken);
+        }
+    }
+
+    #[derive(Clone, Copy, Debug)]
+    enum Change {
+        Insert {
+            at: u64,
+            pages: u64,
+            grows_down: bool,
+        },
+        /// The area that holds the page, or the next one.
+        Remove(u64),
+        /// A longer row of areas, so that whole blocks empty.
+        RemoveMany(u64, usize),
+        Shrink(u64),
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<Change>> {
+        let change = prop_oneof![
+            60 => (0..PAGES - 4, 1..4_u64, prop::bool::weighted(0.1))
+                .prop_map(|(at, pages, grows_down)| Change::Insert { at, pages, grows_down }),
+            10 => (0..PAGES).prop_map(Change::Remove),
+            1 => (0..PAGES, 1..90_usize).prop_map(|(at, areas)| Change::RemoveMany(at, areas)),
+            10 => (0..PAGES).prop_map(Change::Shrink),
+        ];
+        prop::collection::vec(change, 200..1_200)
+    }
+
+    fn remove(list: &mut AreaList, bitmap: &mut Bitmap, page: u64) {
+        let place = list.find(page);
+        if list.get(place).is_some() {
+            let area = list.remove(place);
+            bitmap.set(area.pages, false);
+            bitmap.areas.retain(|other| other.pages != area.pages);
+        }
+    }
+
+    fn apply(list: &mut AreaList, bitmap: &mut Bitmap, change: Change) {
+        match change {
+            Change::Insert { at, pages, grows_down } => {
+                let flags = if grows_down { AreaFlags::GROWS_DOWN } else { AreaFlags::NONE };
+                let area = Area { pages: PageRange::new(at, at + pages), flags, ..Area::default() };
+                if list.is_free(area.pages) {
+                    list.insert(area);
+                    bitmap.set(area.pages, true);
+                    bitmap.areas.push(area);
+                }
+            }
+            Change::Remove(page) => remove(list, bitmap, page),
+            Change::RemoveMany(page, areas) => (0..areas).for_each(|_| remove(list, bitmap, page)),
+            Change::Shrink(page) => {
+                let place = list.find(page);
+                let Some(&area) = list.get(place).filter(|area| area.pages.len() > 1) else { return };
+                let shorter = Area { pages: PageRange::new(area.pages.start, area.pages.end - 1), ..area };
+                list.replace(place, shorter);
+                bitmap.set(area.pages, false);
+                bitmap.set(shorter.pages, true);
+                bitmap.areas.retain(|other| other.pages != area.pages);
+                bitmap.areas.push(shorter);
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn gaps_are_those_a_walk_over_all_pages_finds(changes in changes()) {
+            let mut list = AreaList::new(GUARD);
+            let mut bitmap = Bitmap { taken: vec![false; index(PAGES)], areas: Vec::new() };
+            for (number, &change) in changes.iter().enumerate() {
+                apply(&mut list, &mut bitmap, change);
+                prop_assert!(list.knows_its_gaps(), "after {change:?}");
+                if number % 50 != 49 {
+                    continue;
+                }
+                for pages in [1, 2, 3, 5, 9, 30] {
+                    let last = PAGES - pages;
+                    let highest = (0..=last).rev().find(|&start| bitmap.fits(start, pages));
+                    let lowest = (0..=last).find(|&start| bitmap.fits(start, pages));
+                    prop_assert_eq!(list.highest_gap(pages, 0, PAGES), highest, "highest {} pages", pages);
+                    prop_assert_eq!(list.lowest_gap(pages, 0, PAGES), lowest, "lowest {} pages", pages);
+                }
+            }
+        }
+    }
+}
