@@ -7,6 +7,7 @@
 //! - [`cli`]: the command `framesim`, which any program can offer with models of its own.
 //! - [`conform`]: models against recorded cases.
 //! - [`report`]: what a run says, as text and as JSON.
+//! - [`statistics`]: what many runs say together.
 
 pub mod cli;
 pub mod conform;
@@ -14,6 +15,7 @@ pub mod digest;
 pub mod queue;
 pub mod report;
 pub mod simulation;
+pub mod statistics;
 
 mod open;
 mod registries;
