@@ -23,7 +23,7 @@ pub use arrivals::Arrivals;
 use crate::laws::Sampler;
 use crate::spec::{Does, Group, Workload};
 use crate::streams::{Blocks, Domain, Seeds};
-use crate::trace::{TraceError, TraceReader};
+use crate::trace::TraceError;
 use mix::Mixture;
 use replay::{Readers, Replay};
 use script::Script;
@@ -104,17 +104,13 @@ impl Requests {
             },
         };
         let groups: Vec<GroupPlan> = workload.processes.iter().map(plan).collect();
-        for group in &groups {
+        let mut readers = Readers::default();
+        for (number, group) in (0..).zip(&groups) {
             if let Plan::Replay(replay) = &group.does {
-                TraceReader::open(&replay.file)?;
+                readers.try_open(number, replay)?;
             }
         }
-        Ok(Requests {
-            seeds: Seeds::new(workload.seed, replica),
-            groups,
-            blocks: Blocks::default(),
-            readers: Readers::default(),
-        })
+        Ok(Requests { seeds: Seeds::new(workload.seed, replica), groups, blocks: Blocks::default(), readers })
     }
 
     /// The root of all streams, for models that flip coins.
@@ -208,12 +204,13 @@ impl Requests {
             }
             (State::Script { progress, .. }, Plan::Script(script)) => script.next(progress),
             (State::Replay(progress), Plan::Replay(replay)) => {
-                let process = (stream.group, stream.origin.clone());
-                let asked = replay.next(progress, &process, &mut self.readers)?;
-                asked.unwrap_or_else(|| {
-                    self.readers.close(&process);
-                    EXIT
-                })
+                match replay.next(progress, stream.group, &stream.origin, &mut self.readers)? {
+                    Some(asked) => return Ok(asked),
+                    None => {
+                        self.readers.close(stream.group, &stream.origin, progress);
+                        EXIT
+                    }
+                }
             }
             (State::Ended, _) => EXIT,
             _ => unreachable!("a stream does what its group does"),
@@ -226,8 +223,8 @@ impl Requests {
 
     /// Forgets what is kept for a process that ends before its stream does.
     pub fn close(&mut self, stream: &Stream) {
-        if let State::Replay(_) = stream.state {
-            self.readers.close(&(stream.group, stream.origin.clone()));
+        if let State::Replay(progress) = &stream.state {
+            self.readers.close(stream.group, &stream.origin, progress);
         }
     }
 

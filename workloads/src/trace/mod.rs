@@ -15,6 +15,7 @@
 //! 3. Lines may end in CR LF, the last one in nothing; empty lines and comments are no records.
 //! 4. A line has at most 64 KiB.
 
+mod ahead;
 mod lines;
 mod slots;
 mod zstd;
@@ -30,9 +31,10 @@ use framesim_models::ThreadId;
 
 use crate::requests::Slot;
 use crate::spec::grouped;
-use lines::{LINE_BYTES_MOST, LineError, Lines, NumberError};
+use lines::{LINE_BYTES_MOST, LineError, Lines, NUMBERS_MOST, NumberError};
 use slots::{ID_MOST, Slots};
 
+pub use ahead::ReadAhead;
 pub use zstd::{UnpackError, open_text};
 
 /// The first line of a heap trace.
@@ -251,36 +253,43 @@ impl TraceReader {
 
     #[inline]
     fn native(&mut self) -> Result<Option<Record>, Cause> {
+        let (letter, [gap_ns, id, third, fourth]) = match self.lines.plain(|letter| fields_of(letter).len()) {
+            Some(line) => {
+                self.records += 1;
+                line
+            }
+            None => match self.step_by_step()? {
+                Some(line) => line,
+                None => return Ok(None),
+            },
+        };
+        self.time_ns = self.time_ns.checked_add(gap_ns).ok_or(Cause::Time)?;
+        let call = match letter {
+            b'm' => Call::Malloc { slot: self.new_block(id)?, bytes: third },
+            b'f' => Call::Free { slot: self.freed_block(id)? },
+            b'c' => Call::Calloc { slot: self.new_block(id)?, count: third, bytes: fourth },
+            b'r' => Call::Realloc { slot: self.moved_block(id, third)?, bytes: fourth },
+            _ => Call::Aligned { slot: self.new_block(id)?, align: third, bytes: fourth },
+        };
+        Ok(Some(Record { gap_ns, thread: self.thread, id, call }))
+    }
+
+    /// The next record of a heap trace that is not written as most are, or the last of what was read; `None` at the end.
+    #[inline(never)]
+    fn step_by_step(&mut self) -> Result<Option<(u8, [u64; NUMBERS_MOST])>, Cause> {
         let Some(letter) = self.next_letter()? else {
             return Ok(None);
         };
-        if !matches!(letter, b'm' | b'c' | b'r' | b'a' | b'f') || !matches!(self.lines.peek(), b' ' | b'\t') {
+        let fields = fields_of(letter);
+        if fields.is_empty() || !matches!(self.lines.peek(), b' ' | b'\t') {
             return Err(self.unknown_line());
         }
-        let gap_ns = self.number("DT")?;
-        self.time_ns = self.time_ns.checked_add(gap_ns).ok_or(Cause::Time)?;
-        let id = self.number("ID")?;
-        let call = match letter {
-            b'm' => {
-                let bytes = self.number("SIZE")?;
-                Call::Malloc { slot: self.new_block(id)?, bytes }
-            }
-            b'f' => Call::Free { slot: self.freed_block(id)? },
-            b'c' => {
-                let (count, bytes) = (self.number("COUNT")?, self.number("SIZE")?);
-                Call::Calloc { slot: self.new_block(id)?, count, bytes }
-            }
-            b'r' => {
-                let (old, bytes) = (self.number("OLD")?, self.number("SIZE")?);
-                Call::Realloc { slot: self.moved_block(id, old)?, bytes }
-            }
-            _ => {
-                let (align, bytes) = (self.number("ALIGN")?, self.number("SIZE")?);
-                Call::Aligned { slot: self.new_block(id)?, align, bytes }
-            }
-        };
+        let mut numbers = [0; NUMBERS_MOST];
+        for (number, field) in numbers.iter_mut().zip(fields) {
+            *number = self.number(field)?;
+        }
         self.end_line()?;
-        Ok(Some(Record { gap_ns, thread: self.thread, id, call }))
+        Ok(Some((letter, numbers)))
     }
 
     fn rep(&mut self, ids: u64, calls: u64) -> Result<Option<Record>, Cause> {
@@ -392,6 +401,18 @@ impl TraceReader {
             }
         }
         history
+    }
+}
+
+/// What the numbers of a heap trace's line are, by its letter; nothing for what is no record.
+const fn fields_of(letter: u8) -> &'static [&'static str] {
+    match letter {
+        b'm' => &["DT", "ID", "SIZE"],
+        b'c' => &["DT", "ID", "COUNT", "SIZE"],
+        b'r' => &["DT", "ID", "OLD", "SIZE"],
+        b'a' => &["DT", "ID", "ALIGN", "SIZE"],
+        b'f' => &["DT", "ID"],
+        _ => &[],
     }
 }
 
