@@ -55,6 +55,12 @@ pub fn own_policy(words: &[&str]) -> Ran {
     ran(words, command.args(words).current_dir(repository()).output().expect("the example can be started"))
 }
 
+/// Runs `framesim` with a policy that gives out frames twice.
+pub fn broken_policy(words: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_broken_policy_under_test"));
+    ran(words, command.args(words).current_dir(repository()).output().expect("the program can be started"))
+}
+
 pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }

@@ -1,5 +1,6 @@
 //! The command line as a user meets it: real processes, real pipes, real files.
 
+mod broken_policy;
 mod check;
 mod command;
 mod conform;
