@@ -137,6 +137,10 @@ pub struct Run {
     #[arg(long, value_name = "SIZE", num_args = 0..=1, require_equals = true, default_missing_value = "screen")]
     pub map: Option<MapSize>,
 
+    /// Say all of each heap: levels, fragmentation, held to live, system calls, classes of sizes.
+    #[arg(long)]
+    pub heaps: bool,
+
     /// Show every step of scripts, however many there are.
     #[arg(long)]
     pub steps: bool,
@@ -150,7 +154,7 @@ pub struct Run {
     pub events: Option<PathBuf>,
 
     /// Print one JSON document instead of text.
-    #[arg(long, conflicts_with_all = ["map", "steps", "why"])]
+    #[arg(long, conflicts_with_all = ["map", "heaps", "steps", "why"])]
     pub json: bool,
 
     /// Write the digest after every so many events, for `framesim verify`.
@@ -174,6 +178,7 @@ impl Run {
             file: file.to_owned(),
             overrides,
             map: None,
+            heaps: false,
             steps: false,
             why: None,
             events: None,

@@ -33,7 +33,7 @@ pub fn replay(registries: &Registries, replay: &Replay, talk: Talk, screen: &mut
         watchers.addresses = Some(Addresses::create(path, &replay.trace)?);
     }
     go(&mut simulation, &mut watchers, talk, &again(replay))?;
-    let run = Run::of(&replay.trace, overrides, replay.json);
+    let run = Run { heaps: true, ..Run::of(&replay.trace, overrides, replay.json) };
     let report = Report { registries, run: &run, source: &source, loaded: &loaded, talk };
     let text = if replay.json { report.json(&simulation)? } else { report.text(&simulation, &mut watchers)? };
     if let Some(addresses) = watchers.addresses {

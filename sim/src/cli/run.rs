@@ -22,7 +22,7 @@ use crate::report::events::EventWriter;
 use crate::report::json::Document;
 use crate::report::scripted::Recorder;
 use crate::report::summary::Heading;
-use crate::report::{frame_map, scripted, summary};
+use crate::report::{frame_map, heaps, scripted, summary};
 use crate::simulation::{Levels, RESULTS_VERSION, RunError, Setting, SetupError, Simulation};
 
 /// How talkative the command is.
@@ -198,13 +198,27 @@ impl Report<'_> {
             text.push('\n');
             text.push_str(&scripted::text(recorder, summary.frames));
             text.push_str(&self.elsewhere(recorder));
+            if self.run.heaps {
+                text.push('\n');
+                text.push_str(&self.heaps(simulation));
+            }
         } else {
-            text.push_str(&summary::text(&summary));
+            text.push_str(&summary::text(&summary, &self.heaps(simulation)));
         }
         text.push_str(&self.map(simulation)?);
         text.push('\n');
         text.push_str(&summary::last_lines(simulation, requests, &summary.failures));
         Ok(text)
+    }
+
+    /// What the heaps held: a line for each, or all of it.
+    fn heaps(&self, simulation: &Simulation) -> String {
+        let summaries = simulation.heap_summaries();
+        if !self.run.heaps {
+            return heaps::lines(&summaries);
+        }
+        let each: Vec<String> = summaries.iter().map(heaps::full).collect();
+        each.join("\n")
     }
 
     /// The frame map at the end; where all frames are free again, the one at the worst moment.

@@ -7,7 +7,7 @@ use framesim_models::kernel::Region;
 use serde::Serialize;
 
 use super::summary::Heading;
-use crate::simulation::{Failures, Levels, Simulation, Summary};
+use crate::simulation::{Failures, HeapSummary, Levels, Simulation, Summary};
 
 /// The document.
 #[derive(Serialize)]
@@ -36,6 +36,8 @@ pub struct Document<'a> {
     pub fragmentation: Fragmentation,
     /// What was refused, by cause.
     pub failures: &'a Failures,
+    /// What the heaps of each group held, wasted and asked of the kernel.
+    pub heap_reports: Vec<HeapReport>,
     /// The frame map at the end, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_map: Option<Vec<MapRun>>,
@@ -57,6 +59,16 @@ pub struct Shares {
     pub external_ppm: u64,
     /// 1 - asked for / granted, over the heaps' live blocks.
     pub internal_ppm: u64,
+}
+
+/// The heaps of one group of processes.
+#[derive(Serialize)]
+pub struct HeapReport {
+    /// Levels, moments, means, classes of sizes.
+    #[serde(flatten)]
+    pub summary: HeapSummary,
+    /// Shares of what was held at the moment at which most was held, in parts per million.
+    pub most_held_shares: Shares,
 }
 
 /// Frames of one holder; what lies between two runs is free.
@@ -92,8 +104,18 @@ impl<'a> Document<'a> {
                 worst: summary.worst.as_ref().map(|worst| shares(&worst.levels)),
             },
             failures: &summary.failures,
+            heap_reports: simulation.heap_summaries().into_iter().map(HeapReport::of).collect(),
             frame_map: with_map.then(|| map(simulation)),
         }
+    }
+}
+
+impl HeapReport {
+    fn of(summary: HeapSummary) -> HeapReport {
+        let levels = &summary.most_held.levels;
+        let most_held_shares =
+            Shares { external_ppm: levels.external_share().ppm(), internal_ppm: levels.internal_share().ppm() };
+        HeapReport { summary, most_held_shares }
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod events;
 pub mod frame_map;
+pub mod heaps;
 pub mod json;
 pub mod map;
 pub mod scripted;

@@ -87,9 +87,9 @@ fn cause_text(cause: Cause, count: u64, total: u64) -> String {
     if count == total { name } else { format!("{} {name}", Count(count)) }
 }
 
-/// All of the summary but the map and the last line.
+/// All of the summary but the map and the last line; `heaps` is what is said of the heaps.
 #[must_use]
-pub fn text(summary: &Summary) -> String {
+pub fn text(summary: &Summary, heaps: &str) -> String {
     let mut text = String::new();
     let events = counted(summary.events, "event", "events");
     writeln!(text, "{} simulated, {events}{}\n", Seconds(summary.time), ending(summary.state)).expect("a string grows");
@@ -97,6 +97,10 @@ pub fn text(summary: &Summary) -> String {
     text.push('\n');
     text.push_str(&bytes(summary));
     text.push('\n');
+    if !heaps.is_empty() {
+        text.push_str(heaps);
+        text.push('\n');
+    }
     text.push_str(&fragmentation(summary));
     if let Some(waited) = waits(&summary.waits) {
         text.push('\n');

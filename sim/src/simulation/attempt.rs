@@ -8,7 +8,8 @@ use framesim_workloads::requests::{Request, Slot};
 
 use super::Simulation;
 use super::happened::{Call, Outcome, Refusal};
-use super::process::{Attempt, Held, Holdings, Memory, ProcessId, Stage};
+use super::heaps::{BlockChange, Holdings};
+use super::process::{Attempt, Held, Memory, ProcessId, Stage};
 
 /// What came of trying a call.
 pub(super) enum Tried {
@@ -24,6 +25,8 @@ struct Caller<'a> {
     pid: Pid,
     thread: ThreadId,
     now: Nanos,
+    /// What the call did to a block.
+    change: Option<BlockChange>,
 }
 
 impl Simulation {
@@ -33,7 +36,8 @@ impl Simulation {
         self.make_heap(process, &attempt.call);
         let mut caller = self.caller(process, attempt.thread);
         let tried = caller.go_on(attempt);
-        self.note_holdings(process);
+        let change = caller.change;
+        self.note_holdings(process, change);
         tried
     }
 
@@ -47,33 +51,39 @@ impl Simulation {
             Call::Request(Request::Malloc { .. } | Request::Calloc { .. } | Request::AlignedAlloc { .. })
         ) {
             caller.undo(block);
+            caller.change = Some(BlockChange::Freed { asked: attempt.call.bytes().unwrap_or(0) });
         }
-        self.note_holdings(process);
+        let change = caller.change;
+        self.note_holdings(process, change);
     }
 
     fn caller(&mut self, process: ProcessId, thread: ThreadId) -> Caller<'_> {
         let record = &mut self.processes[process.index()];
         let memory = record.memory.get_or_insert_default();
         let pid = record.name.pid.expect("a process that has started has a pid");
-        Caller { kernel: &mut self.machine.kernel, memory, pid, thread, now: self.now }
+        Caller { kernel: &mut self.machine.kernel, memory, pid, thread, now: self.now, change: None }
     }
 
     /// Brings the totals up to date with what the process holds now.
     #[inline]
-    fn note_holdings(&mut self, process: ProcessId) {
+    fn note_holdings(&mut self, process: ProcessId, change: Option<BlockChange>) {
         let record = &mut self.processes[process.index()];
         let (Some(memory), Some(pid)) = (record.memory.as_deref_mut(), record.name.pid) else { return };
+        let group = &mut self.groups[record.name.group as usize];
         let mut now = Holdings { live_bytes: memory.live_bytes, ..memory.holdings };
         if let Some(heap) = &memory.heap {
             let stats = heap.stats();
-            now.heap_bytes = stats.held;
-            now.usable_bytes = stats.usable;
+            now.take_stats(&stats);
+            debug_assert_eq!(now.check(&stats), Ok(()), "live + internal + external = held");
         }
         if let Some(space) = self.machine.kernel.address_space(pid) {
-            now.mapped_pages = space.mapped_pages() - self.groups[record.name.group as usize].image.pages();
+            now.mapped_pages = space.mapped_pages() - group.image.pages();
+            now.resident_pages = space.resident_pages() - group.image.pages();
             now.lazy_pages = space.lazy_pages();
         }
-        if now != memory.holdings {
+        let blocks = memory.classes.as_deref_mut().zip(change);
+        if blocks.is_some() || now != memory.holdings {
+            group.heaps.called(self.now, &memory.holdings, &now, blocks, record.name.ordinal);
             self.tally.holdings_changed(&memory.holdings, &now);
             memory.holdings = now;
         }
@@ -130,7 +140,10 @@ impl Caller<'_> {
         malloc: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> Result<Address, OutOfMemory>,
     ) -> Tried {
         match self.on_heap(malloc) {
-            Ok(block) => self.write_new(call, block, touch),
+            Ok(block) => {
+                self.change = Some(BlockChange::Got { asked: call.bytes().unwrap_or(0) });
+                self.write_new(call, block, touch)
+            }
             Err(OutOfMemory) => self.lacks(Region::Heap),
         }
     }
@@ -176,11 +189,17 @@ impl Caller<'_> {
 
     /// A realloc holds its new block at once: the old one is gone, whether the new one can be written or not.
     fn realloc(&mut self, call: &Call, slot: Slot, bytes: u64, touch: u64) -> Tried {
-        let (moved, old_bytes) = match self.memory.held(slot) {
-            Held::Block { at, bytes: old } => {
-                (self.on_heap(|heap, thread, os| heap.realloc(thread, at, bytes, os)), old)
+        let (moved, old_bytes, change) = match self.memory.held(slot) {
+            Held::Block { at, bytes: from } => {
+                let usable = self.on_heap(|heap, _, _| heap.usable_size(at));
+                let from_usable = usable.expect("a block in a slot is live");
+                let moved = self.on_heap(|heap, thread, os| heap.realloc(thread, at, bytes, os));
+                (moved, from, BlockChange::Resized { from, from_usable, to: bytes })
             }
-            _ => (self.on_heap(|heap, thread, os| Ok(Some(heap.malloc(thread, bytes, os)?))), 0),
+            _ => {
+                let got = self.on_heap(|heap, thread, os| Ok(Some(heap.malloc(thread, bytes, os)?)));
+                (got, 0, BlockChange::Got { asked: bytes })
+            }
         };
         let block = match moved {
             Ok(block) => block,
@@ -190,8 +209,10 @@ impl Caller<'_> {
         self.memory.live_bytes -= old_bytes;
         let Some(at) = block else {
             self.memory.hold(slot, Held::Empty);
+            self.change = Some(BlockChange::Freed { asked: old_bytes });
             return Tried::Done(Outcome::Served);
         };
+        self.change = Some(change);
         self.memory.live_bytes += bytes;
         self.memory.hold(slot, Held::Block { at, bytes });
         self.write_new(call, at, touch)
@@ -208,6 +229,7 @@ impl Caller<'_> {
     fn free(&mut self, at: Address, bytes: u64) -> Tried {
         let freed = self.on_heap(|heap, thread, os| heap.free(thread, at, os));
         freed.expect("a block in a slot is live");
+        self.change = Some(BlockChange::Freed { asked: bytes });
         self.memory.live_bytes -= bytes;
         // What a free writes into a list lies in pages that it or a malloc before it wrote to.
         self.kernel.forget_unmet(self.pid);

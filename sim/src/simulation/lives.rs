@@ -6,7 +6,8 @@ use framesim_workloads::requests::{Request, Stream};
 use framesim_workloads::streams::Domain;
 
 use super::happened::{Call, Outcome, ProcessName, Refusal};
-use super::process::{Attempt, Holdings, NEVER, Process, ProcessId, State};
+use super::heaps::Holdings;
+use super::process::{Attempt, NEVER, Process, ProcessId, State};
 use super::{Event, RunError, Simulation};
 
 impl Simulation {
@@ -87,6 +88,11 @@ impl Simulation {
         self.vacant.push(process);
         self.machine.processors.forget(process);
         let pid = record.name.pid.expect("a process that ends has started");
+        let group = &mut self.groups[record.name.group as usize];
+        if let Some(memory) = &record.memory {
+            let calls = self.machine.kernel.counts_of(pid).calls;
+            group.heaps.ended(self.now, &memory.holdings, memory.classes.as_deref(), &calls);
+        }
         self.machine.kernel.exit(pid);
         self.note_pid(pid, None);
         self.requests.close(record.stream.as_ref().expect("a process that ends is alive"));
@@ -132,12 +138,15 @@ impl Simulation {
         if !call.is_on_heap() || record.memory.as_ref().is_some_and(|memory| memory.heap.is_some()) {
             return;
         }
-        let group = &self.groups[record.name.group as usize];
+        let group = &mut self.groups[record.name.group as usize];
+        group.heaps.heap_made();
         let stream = record.stream.as_ref().expect("a process that calls is alive");
         let coins = self.requests.seeds().coins(Domain::Policy, &self.requests.name(stream), "heap");
         let heap = self.heaps.build(group.heap.name(), &group.heap, HeapSetting { coins });
         let heap = heap.expect("the heap's name was found at the start").expect("its options were tried at the start");
-        record.memory.get_or_insert_default().heap = Some(heap);
+        let memory = record.memory.get_or_insert_default();
+        memory.heap = Some(heap);
+        memory.classes = Some(Box::default());
     }
 
     /// What the process does after a service that ends at `done`: it goes on, sleeps, waits or is no more.

@@ -42,6 +42,7 @@
 mod attempt;
 mod costs;
 mod happened;
+mod heaps;
 mod lives;
 mod memory;
 mod process;
@@ -57,8 +58,8 @@ mod tests;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use framesim_models::heap::{HeapAllocator, HeapRegistry};
-use framesim_models::kernel::{FrameChange, HandedOver, Kernel};
+use framesim_models::heap::{self, HeapAllocator, HeapRegistry};
+use framesim_models::kernel::{FrameChange, HandedOver, Kernel, SystemCall};
 use framesim_models::{Cpu, Nanos, Pid, Violation};
 use framesim_workloads::requests::{Requests, Slot};
 use framesim_workloads::spec::{Limits, OutOfMemoryRule};
@@ -66,6 +67,7 @@ use framesim_workloads::trace::TraceError;
 use serde::{Deserialize, Serialize};
 
 pub use happened::{Call, Cause, ExitReason, Happened, Outcome, ProcessName, Refusal};
+pub use heaps::{FootprintRatios, HeapLevels, HeapMeans, HeapMoment, HeapSummary, LargestProcess, SizeClass};
 pub use saved::RestoreError;
 pub use setup::{Setting, SetupError};
 pub use summary::{
@@ -73,6 +75,7 @@ pub use summary::{
 };
 
 use self::costs::Costs;
+use self::heaps::{Holdings, ProcessClasses};
 use self::memory::Waiter;
 use self::process::{Process, ProcessId, State};
 use self::processors::Processors;
@@ -452,6 +455,33 @@ impl Simulation {
         }
     }
 
+    /// What the heaps of each group hold and have held, in the order of the workload; groups that call none are left out.
+    /// A walk over all processes.
+    #[must_use]
+    pub fn heap_summaries(&self) -> Vec<HeapSummary> {
+        let numbered = (0..).zip(&self.groups);
+        numbered.filter_map(|(number, group)| self.heap_summary(number, group)).collect()
+    }
+
+    fn heap_summary(&self, number: u32, group: &Group) -> Option<HeapSummary> {
+        let kernel = &self.machine.kernel;
+        let mut now = Holdings::default();
+        let mut calls = [0; SystemCall::ALL.len()];
+        for (record, pid) in self.alive_of(number).filter_map(|record| Some((record, record.name.pid?))) {
+            for (sum, made) in calls.iter_mut().zip(kernel.counts_of(pid).calls) {
+                *sum += made;
+            }
+            let Some(memory) = &record.memory else { continue };
+            // Frames may have gone since the process's last call.
+            let pages = kernel.pages_of(pid);
+            let resident_pages = pages.resident - group.image.pages();
+            let held = Holdings { resident_pages, lazy_pages: pages.lazily_freed, ..memory.holdings };
+            now.replace(&Holdings::default(), &held);
+        }
+        let name = &self.setting.workload.processes[number as usize].name;
+        group.heaps.summary((name, group.heap.name()), self.now, kernel.settings().page_bytes, (&now, &calls))
+    }
+
     /// Full check of all invariants: the queue, the kernel, each heap, and that the levels are what is there.
     ///
     /// # Errors
@@ -460,13 +490,40 @@ impl Simulation {
         self.queue.check()?;
         self.machine.kernel.check()?;
         self.machine.processors.check()?;
-        let mut holdings = process::Holdings::default();
-        for record in self.processes.iter().filter(|record| record.name.pid.is_some()) {
-            holdings.mapped_pages += self.groups[record.name.group as usize].image.pages();
-            let Some(memory) = &record.memory else { continue };
-            holdings.replace(&process::Holdings::default(), &memory.holdings);
-            memory.heap.as_ref().map_or(Ok(()), |heap| heap.check())?;
+        let mut holdings = Holdings::default();
+        for (number, group) in (0..).zip(&self.groups) {
+            let (group_holds, images) = self.check_group(number, group)?;
+            holdings.replace(&Holdings::default(), &group_holds);
+            holdings.mapped_pages += images;
         }
         self.tally.check(&holdings, &self.machine.kernel)
+    }
+
+    /// Checks the heaps of a group, and what is counted of them; what its processes hold, and pages of their images.
+    fn check_group(&self, number: u32, group: &Group) -> Result<(Holdings, u64), Violation> {
+        let (mut holdings, mut blocks, mut images) = (Holdings::default(), ProcessClasses::default(), 0);
+        for record in self.alive_of(number) {
+            images += group.image.pages();
+            let Some(memory) = &record.memory else { continue };
+            holdings.replace(&Holdings::default(), &memory.holdings);
+            if let Some(classes) = &memory.classes {
+                classes.add_to(&mut blocks);
+            }
+            if let Some(heap) = &memory.heap {
+                heap.check()?;
+                let (stats, mut pieces) = (heap.stats(), Vec::new());
+                heap.for_each_piece(&mut |piece| pieces.push(piece));
+                heap::oracle::check_sums(&pieces, &stats)?;
+                memory.holdings.check(&stats)?;
+            }
+        }
+        group.heaps.check(&holdings, &blocks)?;
+        Ok((holdings, images))
+    }
+
+    /// Processes of a group that have started.
+    fn alive_of(&self, group: u32) -> impl Iterator<Item = &Process> {
+        let is_alive = move |record: &&Process| record.name.pid.is_some() && record.name.group == group;
+        self.processes.iter().filter(is_alive)
     }
 }

@@ -9,6 +9,7 @@ use framesim_workloads::requests::{Request, Slot, Stream, Timed};
 use serde::{Deserialize, Serialize};
 
 use super::happened::{Call, ExitReason, ProcessName};
+use super::heaps::{Holdings, ProcessClasses};
 use crate::queue::EventId;
 use crate::queue::heap::Heap;
 
@@ -146,6 +147,8 @@ pub(super) struct Memory {
     pub(super) live_bytes: u64,
     /// What the totals know of it, beyond the pages of its image.
     pub(super) holdings: Holdings,
+    /// Its live blocks by class, once it has a heap.
+    pub(super) classes: Option<Box<ProcessClasses>>,
     pub(super) slots: Vec<Held>,
     /// Blocks that end by themselves, earliest first.
     pub(super) lives: Heap<Life>,
@@ -269,29 +272,3 @@ impl PartialEq for Life {
 }
 
 impl Eq for Life {}
-
-/// What a process holds, as counted after its last call; or what all of them hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Holdings {
-    /// Bytes asked for of live blocks.
-    pub(super) live_bytes: u64,
-    /// Usable bytes of live blocks.
-    pub(super) usable_bytes: u64,
-    /// Bytes the heap holds.
-    pub(super) heap_bytes: u64,
-    pub(super) mapped_pages: u64,
-    /// Lazily freed pages.
-    pub(super) lazy_pages: u64,
-}
-
-impl Holdings {
-    /// Takes the difference of a part into the whole.
-    #[inline]
-    pub(super) fn replace(&mut self, old: &Holdings, new: &Holdings) {
-        self.live_bytes = self.live_bytes - old.live_bytes + new.live_bytes;
-        self.usable_bytes = self.usable_bytes - old.usable_bytes + new.usable_bytes;
-        self.heap_bytes = self.heap_bytes - old.heap_bytes + new.heap_bytes;
-        self.mapped_pages = self.mapped_pages - old.mapped_pages + new.mapped_pages;
-        self.lazy_pages = self.lazy_pages - old.lazy_pages + new.lazy_pages;
-    }
-}

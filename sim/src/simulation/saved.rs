@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
 use super::happened::{ExitReason, Happened, ProcessName};
+use super::heaps::{Holdings, ProcessClasses};
 use super::memory::Waiter;
-use super::process::{Held, Holdings, Life, Memory, Process, ProcessId, State};
+use super::process::{Held, Life, Memory, Process, ProcessId, State};
 use super::processors::Processors;
 use super::setup::Group;
 use super::tally::Tally;
@@ -87,6 +88,7 @@ struct SavedMemory {
     heap: Option<Vec<u8>>,
     live_bytes: u64,
     holdings: Holdings,
+    classes: Option<Box<ProcessClasses>>,
     slots: Vec<Held>,
     lives: Heap<Life>,
     lives_begun: u64,
@@ -204,6 +206,7 @@ impl SavedMemory {
             heap: memory.heap.as_ref().map(|heap| heap.save()),
             live_bytes: memory.live_bytes,
             holdings: memory.holdings,
+            classes: memory.classes.clone(),
             slots: memory.slots.clone(),
             lives: memory.lives.clone(),
             lives_begun: memory.lives_begun,
@@ -220,6 +223,7 @@ impl SavedMemory {
             heap: heap.transpose()?,
             live_bytes: self.live_bytes,
             holdings: self.holdings,
+            classes: self.classes,
             slots: self.slots,
             lives: self.lives,
             lives_begun: self.lives_begun,

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Happened;
 use super::costs::Costs;
+use super::heaps::HeapTally;
 use super::processors::Processors;
 use super::tally::Tally;
 use super::{Event, Machine, Simulation};
@@ -93,6 +94,8 @@ pub(super) struct Group {
     /// Processes of one arrival.
     pub(super) count: u64,
     pub(super) arrivals: Arrivals,
+    /// What their heaps hold together.
+    pub(super) heaps: HeapTally,
     /// Processes that came by themselves, and all that came.
     arrived: u64,
     processes: u32,
@@ -234,6 +237,7 @@ fn group_of(
         on_refusal: group.on_refusal,
         count: group.count,
         arrivals,
+        heaps: HeapTally::default(),
         arrived: 0,
         processes: 0,
     })

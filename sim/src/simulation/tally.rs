@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::costs::Spent;
 use super::happened::{Call, Cause, Happened};
-use super::process::Holdings;
+use super::heaps::Holdings;
 use super::summary::{Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, Waits, Worst};
 
 /// Running counts of a simulation.

@@ -442,3 +442,106 @@ fn a_run_stops_at_its_limits() {
     let mut processes = simulation_with(&web, |workload| workload.limits.processes = 3);
     assert_snapshot!(processes.run().unwrap_err(), @"3 processes are alive, as many as `limits.processes` allows");
 }
+
+/// A group of short-lived processes that leak what they do not free, and one that grows; memory runs short now and then.
+fn busy_heaps(heap: &str) -> String {
+    format!(
+        r#"(
+    about: "heaps",
+    seed: 5,
+    until: "24ms",
+    machine: (memory: "1280KiB", frames: buddy, kernel: free_of_charge, out_of_memory: kill),
+    programs: {{"p": (heap: {heap})}},
+    processes: [
+        (
+            name: "short", program: "p", arrive: poisson(per_second: 400.0), live: exponential(mean: "8ms"),
+            does: mix(
+                gap: exponential(mean: "60us"),
+                size: mixture([(9, log_normal(median: 100, sigma: 1.2)), (1, pareto(min: 4096, shape: 1.3))]),
+                life: exponential(mean: "3ms"),
+            ),
+        ),
+        (
+            name: "script", program: "p",
+            does: script([
+                malloc("a", 100), malloc("b", "300KiB"), realloc("a", 5000), free("b"), sleep("10ms"),
+                realloc("a", "20KiB"), malloc("c", 24), mmap("m", "64KiB"), touch("m"), free("a"), sleep("5ms"), free("c"),
+            ]),
+        ),
+    ],
+)"#
+    )
+}
+
+#[test]
+fn live_internal_and_external_are_what_every_heap_holds_at_every_step() {
+    for heap in framesim_models::heap::HeapChoice::NAMES {
+        let mut simulation = simulation(&busy_heaps(heap));
+        let (mut mallocs, mut most_live) = (0, 0);
+        while let Some(happened) = simulation.step().expect("the run goes on") {
+            simulation.check().unwrap_or_else(|violation| panic!("{heap}: {violation}"));
+            mallocs += u64::from(happened.call.name() == "malloc" && matches!(happened.outcome, Outcome::At(_)));
+            let summaries = simulation.heap_summaries();
+            for summary in &summaries {
+                let levels = [&summary.now, &summary.most_live.levels, &summary.most_held.levels];
+                for HeapLevels { live_bytes, internal_bytes, external_bytes, held_bytes, .. } in levels {
+                    assert_eq!(live_bytes + internal_bytes + external_bytes, *held_bytes, "{heap}: {summary:?}");
+                }
+                let by_class: u64 = summary.classes.iter().map(|class| class.live_bytes).sum();
+                let live = summary.most_live.levels.live_bytes;
+                assert!(by_class >= live, "{heap}: a block that waits for frames has its class, and is not live yet");
+            }
+            most_live = most_live.max(simulation.levels().live_bytes);
+        }
+        let summaries = simulation.heap_summaries();
+        let short = &summaries[0];
+        assert_eq!((summaries.len(), short.group.as_str(), short.heap.as_str()), (2, "short", *heap));
+        assert!(short.processes > 5 && mallocs > 500, "{heap}: {mallocs} mallocs");
+        assert!(short.most_live.levels.live_bytes <= most_live);
+        let got: u64 = summaries.iter().flat_map(|summary| &summary.classes).map(|class| class.got).sum();
+        assert!(got >= mallocs, "{heap}: {got} blocks got, {mallocs} mallocs");
+    }
+}
+
+#[test]
+fn a_heap_is_summed_up_at_its_moments_and_over_time() {
+    let mut simulation = simulation(
+        r#"(
+    about: "one heap",
+    machine: (memory: "1MiB", frames: first_fit, kernel: free_of_charge),
+    programs: {"p": (heap: free_list(growth_bytes: 8192))},
+    processes: [(name: "P", program: "p", does: script([
+        malloc("a", 1000), malloc("b", 3000), sleep("1ms"), free("b"), malloc("c", 5), sleep("3ms"), malloc("d", 9000),
+        free("d"), exit,
+    ]))],
+)"#,
+    );
+    simulation.run().expect("the run goes on");
+    let summaries = simulation.heap_summaries();
+    let [summary] = &summaries[..] else { panic!("one group") };
+    assert_snapshot!(crate::report::heaps::full(summary), @r"
+    heap of P: free_list, 1 process
+                              most live    most held          end
+      held                       20 KiB       20 KiB          0 B
+        live (asked for)        9.8 KiB      9.8 KiB          0 B
+        internal                   75 B         75 B          0 B
+          rounding                 27 B         27 B          0 B
+          header                   48 B         48 B          0 B
+        external               10.2 KiB     10.2 KiB          0 B
+      usable                    9.8 KiB      9.8 KiB          0 B
+      mapped                     20 KiB       20 KiB          0 B
+      resident                    4 KiB        4 KiB          0 B
+      at                        0.004 s      0.004 s
+
+      held to live: on average 6.626 by time, 8.168 by call; 2.047 when most was
+        live, 2.047 when most was held, 2.047 most to most
+      on average: held 7.8 KiB by time, 12 KiB by call; resident 3.9 KiB by time,
+        4 KiB by call
+      system calls: brk 2
+
+      by size asked for; blocks and rounding when most was live
+          up to        got  blocks rounding      up to        got  blocks rounding
+           16 B          1       1   0.6875      4 KiB          1       0   0.0000
+          1 KiB          1       1   0.0079     16 KiB          1       1   0.0009
+    ");
+}

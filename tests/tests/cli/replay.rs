@@ -15,6 +15,59 @@ fn a_recording_is_summed_up() {
 }
 
 #[test]
+fn a_replay_says_what_the_heap_held_and_wasted() {
+    let said = shown(&["replay", "workloads/traces/ls.trace.zst", "--heap", "slab"]);
+    let heap = said.split_once("heap of program").expect("the part on the heap").1;
+    assert_snapshot!(heap.split_once("\nfragmentation").expect("what follows").0, @r"
+    : slab, 1 process
+                              most live    most held          end
+      held                      564 KiB      572 KiB          0 B
+        live (asked for)      397.1 KiB    394.3 KiB          0 B
+        internal              166.9 KiB    177.7 KiB          0 B
+          rounding             20.8 KiB       21 KiB          0 B
+          header               13.9 KiB     13.9 KiB          0 B
+          cache                     0 B       60 KiB          0 B
+          free in page        132.2 KiB     82.8 KiB          0 B
+      usable                  417.9 KiB    415.3 KiB          0 B
+      mapped                    564 KiB      572 KiB          0 B
+      resident                  472 KiB      476 KiB          0 B
+      at                        0.023 s      0.021 s
+
+      held to live: on average 3.009 by time, 4.808 by call; 1.420 when most was
+        live, 1.451 when most was held, 1.440 most to most
+      on average: held 353.3 KiB by time, 374.5 KiB by call; resident 258.4 KiB by
+        time, 279 KiB by call
+      system calls: mmap 25, mremap 4, munmap 1
+
+      by size asked for; blocks and rounding when most was live
+          up to        got  blocks rounding      up to        got  blocks rounding
+           16 B      1,122   1,026   0.4826      2 KiB          3       3   0.1165
+           32 B        519     378   0.2160      4 KiB          8       2   0.0000
+           64 B        395     169   0.1725     32 KiB          2       1   0.1094
+          128 B         23      21   0.1970     64 KiB          2       0   0.0000
+          256 B      1,071       6   0.1591    128 KiB          1       0   0.0000
+          512 B          9       2   0.1250    256 KiB          1       0   0.0000
+          1 KiB         11       9   0.2072    512 KiB          1       1   0.0091
+    ");
+}
+
+#[test]
+fn the_json_of_a_replay_has_the_same_in_bytes() {
+    let said = framesim(&["replay", "workloads/traces/pigz.trace.zst", "--heap", "slab", "--json"]).stdout;
+    let document: serde_json::Value = serde_json::from_str(&said).expect("one JSON document");
+    let heap = &document["heap_reports"][0];
+    let held = &heap["most_held"];
+    let part = |name: &str| held[name].as_u64().expect("a whole number");
+    assert_eq!(part("live_bytes") + part("internal_bytes") + part("external_bytes"), part("held_bytes"));
+    let internal = ["rounding_bytes", "overhead_bytes", "cached_bytes", "in_page_bytes"].map(part);
+    assert_eq!(internal.iter().sum::<u64>(), part("internal_bytes"));
+    assert!(part("in_page_bytes") > 0 && part("resident_bytes") <= part("mapped_bytes"));
+    assert_eq!((&heap["heap"], &heap["system_calls"]["mmap"]), (&"slab".into(), &48.into()));
+    assert!(heap["held_to_live"]["mean_by_call_ppm"].as_u64().expect("a ratio") > 1_000_000);
+    assert_eq!(heap["classes"].as_array().expect("a list").len(), 9);
+}
+
+#[test]
 fn addresses_are_a_line_for_each_call_that_gives_a_block() {
     let folder = tempfile::tempdir().expect("a folder for tests");
     let (trace, out) = (folder.path().join("t.trace"), folder.path().join("t.addr"));

@@ -134,6 +134,9 @@ fn a_large_run_is_summed_up_and_drawn() {
       mapped                  34.3 MiB    25.5 MiB
       resident                15.3 MiB     9.5 MiB
 
+    heaps when most was held        live   internal   external      held   resident
+      web (glibc)                6.2 MiB    594 KiB    3.9 MiB  10.7 MiB    9.7 MiB
+
     fragmentation               external   internal   unusable for order 9
       at the end                  0.0000     0.0054                 0.0150
 
@@ -168,6 +171,14 @@ fn a_terabyte_is_one_screen() {
     let said = shown(&["run", "terabyte", "--until", "1ms", "--map"]);
     assert!(said.lines().count() < 60, "{said}");
     assert!(said.contains("268,435,456 frames of 4 KiB (1 TiB)"), "{said}");
+}
+
+#[test]
+fn heaps_of_a_script_are_said_when_asked_for() {
+    let said = shown(&["run", "workloads/textbook/heap_blocks.ron", "--heaps"]);
+    assert!(said.contains("held to live: on average") && said.contains("by size asked for"), "{said}");
+    let plain = shown(&["run", "workloads/textbook/heap_blocks.ron"]);
+    assert!(!plain.contains("held to live"), "{plain}");
 }
 
 #[test]
