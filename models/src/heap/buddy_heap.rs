@@ -311,7 +311,7 @@ impl BuddyHeap {
 /// The order of the smallest block with room for `bytes`, the header and what aligning may skip.
 fn order_for(bytes: u64, skip: u64) -> Result<u32, OutOfMemory> {
     let all = bytes.max(ALIGN).checked_add(HEADER_BYTES).and_then(|sum| sum.checked_add(skip)).ok_or(OutOfMemory)?;
-    Ok(all.checked_next_power_of_two().ok_or(OutOfMemory)?.ilog2().max(ORDER_MIN))
+    Ok(all.checked_next_power_of_two().ok_or(OutOfMemory)?.ilog2())
 }
 
 #[cfg(test)]
@@ -336,6 +336,13 @@ mod tests {
         HaaaaaaaHbbbHc... and 3872 free
         224+32 256+256 512+512 1024+1024 2048+2048
         ");
+    }
+
+    #[test]
+    fn a_power_of_two_takes_twice_as_much_for_its_header() {
+        let mut drawn = buddy();
+        drawn.malloc_all("abc", 64);
+        assert_snapshot!(drawn.draw(), @"HaaaaaaaHbbbbbbbHccccccc... and 3712 free");
     }
 
     #[test]

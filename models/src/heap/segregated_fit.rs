@@ -193,6 +193,15 @@ mod tests {
     }
 
     #[test]
+    fn the_first_piece_that_fits_is_taken_though_a_later_one_fits_exactly() {
+        let mut drawn = holes(ClassFit::First);
+        drawn.malloc('m', 64);
+        drawn.free("m");
+        drawn.malloc('n', 48);
+        assert_snapshot!(drawn.draw(), @"..Hx.........HxHnnnnHx....Hx... and 3648 free");
+    }
+
+    #[test]
     fn best_looks_at_the_whole_class() {
         let mut drawn = holes(ClassFit::Best);
         drawn.malloc('m', 32);

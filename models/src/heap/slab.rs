@@ -589,6 +589,27 @@ mod tests {
     }
 
     #[test]
+    fn realloc_stays_within_a_class_and_moves_to_another_one_even_to_shrink() {
+        let mut drawn = slab();
+        drawn.malloc('a', 100);
+        let at = drawn.at('a');
+        drawn.realloc('a', 128);
+        assert_eq!(drawn.at('a'), at);
+        drawn.realloc('a', 40);
+        assert_eq!(drawn.heap.usable_size(drawn.at('a')), Some(48));
+    }
+
+    #[test]
+    fn a_slab_writes_its_descriptor_and_a_move_its_copy() {
+        let mut drawn = slab();
+        drawn.malloc('a', 4096);
+        let resident = |drawn: &Drawn<Slab>| drawn.memory.resident_pages(Address(0), 1 << 47);
+        assert_eq!(resident(&drawn), 1, "the descriptor, at the end of 16 pages");
+        drawn.realloc('a', 8192);
+        assert_eq!(resident(&drawn), 2, "the copied page; the empty slab stays");
+    }
+
+    #[test]
     fn large_requests_are_mappings_that_go_back_at_once() {
         let mut drawn = slab();
         drawn.malloc('a', 5000);
