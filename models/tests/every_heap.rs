@@ -3,6 +3,7 @@
 use framesim_models::heap::dlmalloc::DlmallocOptions;
 use framesim_models::heap::free_list::{FreeListOptions, Order, Policy};
 use framesim_models::heap::oracle::{HeapCall, WatchedHeap};
+use framesim_models::heap::tcmalloc::TcmallocOptions;
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
 use framesim_models::{Coins, Violation};
 use proptest::prelude::*;
@@ -26,6 +27,11 @@ fn choices() -> Vec<HeapChoice> {
                 choices.push(HeapChoice::FreeList(options));
             }
         }
+    }
+    for skip_sbrk in [true, false] {
+        let (max_total_thread_cache_bytes, release_rate_thousandths) = (512 << 10, 1_000_000);
+        let options = TcmallocOptions { max_total_thread_cache_bytes, release_rate_thousandths, skip_sbrk };
+        choices.push(HeapChoice::Tcmalloc(options));
     }
     for use_break in [true, false] {
         let trim_threshold_bytes = Some(100_000);

@@ -16,6 +16,7 @@ pub mod oracle;
 pub mod segregated_fit;
 pub mod slab;
 pub mod tagged;
+pub mod tcmalloc;
 pub mod tiling;
 pub mod tlsf;
 
@@ -44,6 +45,8 @@ models! {
     buddy_heap::BuddyHeap,
     /// Pages carved into objects of one size.
     slab::Slab,
+    /// gperftools 2.10 tcmalloc, to the address.
+    tcmalloc::Tcmalloc,
     /// Two-level segregated fit, every call in constant time.
     tlsf::Tlsf,
 }

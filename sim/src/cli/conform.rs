@@ -35,7 +35,7 @@ pub fn heap(registries: &Registries, given: &HeapCase, screen: &mut impl Write) 
     let mut heap = built.map_err(|options| Failure::Input(format!("--heap {}: {options}", given.heap)))?;
     let setting = match (&given.setting, &given.maps) {
         (Some(file), _) => ReplaySetting::read(&unpacked(file)?).map_err(|bad| bad_case(file, &bad))?,
-        (None, Some(_)) => ReplaySetting::threads(),
+        (None, Some(_)) => ReplaySetting::threads_with(choice.name()),
         (None, None) => ReplaySetting::one_thread_with(choice.name()),
     };
     let name = given.trace.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());

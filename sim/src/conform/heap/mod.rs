@@ -8,7 +8,7 @@
 mod reading;
 mod setting;
 
-pub use setting::{Each, FirstCall, Places, ReplaySetting, Table, Threads};
+pub use setting::{BeforeAsks, BeforeCall, Each, FirstCall, Places, ReplaySetting, Table, Threads};
 
 use std::fmt;
 
@@ -119,7 +119,9 @@ pub fn hold(
 ) -> Result<HeapVerdict, BadCase> {
     let calls = reading::calls(case.name, case.trace)?;
     let rows = case.series.map(reading::rows).transpose()?.unwrap_or_default();
-    let space = setting.space(counts(&calls, &rows), case.maps)?;
+    let mut space = setting.space(case.maps)?;
+    setting.make_calls_before(heap, &mut space)?;
+    setting.map_tables(&mut space, counts(&calls, &rows))?;
     let mut replay = Replay::new(heap, space, setting);
     replay.make_first_calls(&calls, setting)?;
     let mut verdict = HeapVerdict {
@@ -188,7 +190,7 @@ impl<'a> Replay<'a> {
             places: setting.places,
             blocks: Vec::new(),
             live: 0,
-            start_break: setting.start_break,
+            start_break: space.program_break().0,
             mapped_before: space.mapped_pages(),
             resident_before: space.resident_pages(),
             first_outside: None,

@@ -1,9 +1,9 @@
 //! What surrounds an allocator in a recording: where the break starts, what is mapped already, who calls.
 
-use framesim_models::Address;
-use framesim_models::heap::SystemMemory;
+use framesim_models::heap::{HeapAllocator, SystemMemory};
 use framesim_models::kernel::AddressSpace;
 use framesim_models::kernel::space::{Area, Backing, MapAt, MapOptions, SpaceSettings};
+use framesim_models::{Address, ThreadId};
 use serde::Deserialize;
 
 use super::super::BadCase;
@@ -24,6 +24,9 @@ pub struct ReplaySetting {
     pub mmap_base: u64,
     /// Ranges that are mapped from the start: first address, and the one after the last.
     pub taken: Vec<(u64, u64)>,
+    /// What the libraries of the program asked for before its first line, in order.
+    #[serde(default)]
+    pub before: Vec<BeforeCall>,
     /// What the replayer maps before the first call, in order.
     pub tables: Vec<Table>,
     /// Who makes the calls.
@@ -57,6 +60,27 @@ pub enum Each {
     Block,
     /// A row of the series, and two more.
     Row,
+}
+
+/// A call that was made before the program began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeforeCall {
+    /// Who made it. A number that no thread of a trace has stands for a thread whose cache nobody uses any more.
+    #[serde(default)]
+    pub thread: u32,
+    /// What it was.
+    pub asks: BeforeAsks,
+}
+
+/// What a [`BeforeCall`] asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BeforeAsks {
+    /// A block of so many bytes.
+    Malloc(u64),
+    /// The block of an earlier call goes back: the last one that is there.
+    FreeLast,
 }
 
 /// Who makes the calls.
@@ -117,13 +141,12 @@ impl ReplaySetting {
     /// Never: the files are a part of the program.
     #[must_use]
     pub fn one_thread_with(heap: &str) -> ReplaySetting {
-        match heap {
-            "dlmalloc" => {
-                let file = include_str!("one_thread_dlmalloc.ron");
-                ReplaySetting::read(file).expect("a setting that comes with the program")
-            }
-            _ => ReplaySetting::one_thread(),
-        }
+        let file = match heap {
+            "dlmalloc" => include_str!("one_thread_dlmalloc.ron"),
+            "tcmalloc" => include_str!("one_thread_tcmalloc.ron"),
+            _ => return ReplaySetting::one_thread(),
+        };
+        ReplaySetting::read(file).expect("a setting that comes with the program")
     }
 
     /// The setting of recordings where each thread made its own calls.
@@ -133,6 +156,46 @@ impl ReplaySetting {
     #[must_use]
     pub fn threads() -> ReplaySetting {
         ReplaySetting::read(include_str!("threads.ron")).expect("a setting that comes with the program")
+    }
+
+    /// The setting of recordings where each thread made its own calls, with the allocator of that name.
+    ///
+    /// # Panics
+    /// Never: the files are a part of the program.
+    #[must_use]
+    pub fn threads_with(heap: &str) -> ReplaySetting {
+        match heap {
+            "tcmalloc" => ReplaySetting::read(include_str!("threads_tcmalloc.ron")),
+            _ => return ReplaySetting::threads(),
+        }
+        .expect("a setting that comes with the program")
+    }
+
+    /// Makes the calls that come before the program, on the address space of the setting.
+    ///
+    /// # Errors
+    /// [`BadCase`] when one of them is refused.
+    pub fn make_calls_before(&self, heap: &mut dyn HeapAllocator, space: &mut AddressSpace) -> Result<(), BadCase> {
+        let mut blocks = Vec::new();
+        for &BeforeCall { thread, asks } in &self.before {
+            let made = match (asks, blocks.last().copied()) {
+                (BeforeAsks::Malloc(bytes), _) => {
+                    heap.malloc(ThreadId(thread), bytes, space).map(|at| blocks.push(at)).ok()
+                }
+                (BeforeAsks::FreeLast, Some(at)) => {
+                    blocks.pop();
+                    heap.free(ThreadId(thread), at, space).ok()
+                }
+                (BeforeAsks::FreeLast, None) => None,
+            };
+            made.ok_or_else(|| BadCase(format!("setting: {asks:?} before the program was refused")))?;
+        }
+        Ok(())
+    }
+
+    /// Maps the tables of the replayer.
+    pub(super) fn map_tables(&self, space: &mut AddressSpace, counts: Counts) -> Result<(), BadCase> {
+        self.tables.iter().zip(1..).try_for_each(|(table, number)| map_table(space, table, counts, number))
     }
 
     /// Reads a setting.
@@ -147,13 +210,13 @@ impl ReplaySetting {
         Ok(setting)
     }
 
-    /// The address space of a setting without tables, just before the first call. `maps` lists further mappings, as
+    /// The address space of a setting without tables, before anything was allocated. `maps` lists further mappings, as
     /// `/proc/PID/maps` does.
     ///
     /// # Errors
     /// [`BadCase`] when the mappings are not as they should be.
     pub fn space_with(&self, maps: &str) -> Result<AddressSpace, BadCase> {
-        self.space(Counts::default(), Some(maps))
+        self.space(Some(maps))
     }
 
     /// What is mapped before the first call of a trace of so many calls, blocks got and ids (the highest and one more),
@@ -163,13 +226,14 @@ impl ReplaySetting {
     /// [`BadCase`] when the ranges of the setting do not fit together.
     pub fn mapped(&self, calls: u64, ids: u64, blocks: u64) -> Result<Vec<(u64, u64)>, BadCase> {
         let rows = calls / calls.div_ceil(super::ROWS).max(1) + 2;
-        let space = self.space(Counts { calls, ids, blocks, rows }, None)?;
+        let mut space = self.space(None)?;
+        self.map_tables(&mut space, Counts { calls, ids, blocks, rows })?;
         let range = |area: &Area| (space.address_of(area.pages.start).0, space.address_of(area.pages.end).0);
         Ok(space.areas().map(range).collect())
     }
 
-    /// The address space just before the first call. `maps` lists further mappings, as `/proc/PID/maps` does.
-    pub(super) fn space(&self, counts: Counts, maps: Option<&str>) -> Result<AddressSpace, BadCase> {
+    /// The address space without the replayer's tables. `maps` lists further mappings, as `/proc/PID/maps` does.
+    pub(super) fn space(&self, maps: Option<&str>) -> Result<AddressSpace, BadCase> {
         let mut space = AddressSpace::new(SpaceSettings {
             page_bytes: self.page,
             cpus: self.cpus,
@@ -184,9 +248,6 @@ impl ReplaySetting {
             if let Some((start, end)) = mapping(line)? {
                 take(&mut space, start, end)?;
             }
-        }
-        for (table, number) in self.tables.iter().zip(1..) {
-            map_table(&mut space, table, counts, number)?;
         }
         Ok(space)
     }
@@ -235,6 +296,9 @@ mod tests {
         assert_eq!(ReplaySetting::one_thread().tables.len(), 5);
         assert_eq!(ReplaySetting::one_thread_with("dlmalloc").taken.len(), 3);
         assert_eq!(ReplaySetting::threads().places, Places::Absolute);
+        for setting in [ReplaySetting::one_thread_with("tcmalloc"), ReplaySetting::threads_with("tcmalloc")] {
+            assert_eq!(setting.before.len(), 5, "{}", setting.about);
+        }
     }
 
     #[test]
