@@ -16,8 +16,10 @@
 //! 4. A line has at most 64 KiB.
 
 mod ahead;
+pub mod import;
 mod lines;
 mod slots;
+pub mod write;
 mod zstd;
 
 #[cfg(test)]
