@@ -13,6 +13,7 @@ pub mod cli;
 pub mod conform;
 pub mod digest;
 pub mod queue;
+pub mod record;
 pub mod report;
 pub mod simulation;
 pub mod statistics;

@@ -1,5 +1,6 @@
 //! The commands and their options, as clap reads them.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -62,6 +63,13 @@ pub enum Command {
     Run(Run),
     /// Run a recorded heap trace through a heap, without writing a workload.
     Replay(Replay),
+    /// Record the heap calls of a program on this machine.
+    #[command(
+        override_usage = "framesim record [OPTIONS] [--] PROGRAM [ARGS]...\n       framesim record --recover RAW [--out FILE]"
+    )]
+    Record(Record),
+    /// Turn a recording of heaptrack or mtrace into a heap trace.
+    Import(Import),
     /// Look for mistakes in workloads without running them.
     Check(Check),
     /// Hold a fresh run against a digest log.
@@ -232,6 +240,67 @@ pub struct Replay {
     /// Print one JSON document instead of text.
     #[arg(long)]
     pub json: bool,
+}
+
+/// `framesim record`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim record -- python3 script.py
+  framesim record --out build.trace.zst --children -- make -j4
+  framesim record --recover python3.trace.zst.raw       after a kill -9 or a power cut
+  framesim replay python3.trace.zst --heap glibc
+
+The exit code is the program's, or 128 and the signal that ended it.")]
+pub struct Record {
+    /// The trace; packed when its name ends in .zst. Default: PROGRAM.trace.zst.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
+
+    /// Record the processes that the program starts as well, each in a trace of its own: NAME.2.trace.zst and so on.
+    #[arg(long)]
+    pub children: bool,
+
+    /// Make the traces of a recording that was not finished from its folder of raw files, or from one of them.
+    #[arg(long, value_name = "RAW", conflicts_with = "program")]
+    pub recover: Option<PathBuf>,
+
+    /// How the program ended: the second half of a recording is told by the first.
+    #[arg(long, hide = true, requires = "recover")]
+    pub ended_with: Option<u8>,
+
+    /// The program and its arguments.
+    #[arg(required_unless_present = "recover", trailing_var_arg = true, allow_hyphen_values = true)]
+    pub program: Vec<OsString>,
+}
+
+/// `framesim import`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim import heaptrack.ls.4711.zst --out ls.trace.zst
+  zcat heaptrack.ls.4711.gz | framesim import - --out ls.trace.zst
+  framesim import mtrace.out --from mtrace --out program.trace")]
+pub struct Import {
+    /// The recording, plain or zstd; `-` is standard input.
+    pub file: PathBuf,
+
+    /// The tool that wrote it; without this its first line says so.
+    #[arg(long, value_name = "TOOL")]
+    pub from: Option<Tool>,
+
+    /// The trace; packed when its name ends in .zst.
+    #[arg(short, long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
+/// Tools whose recordings can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Tool {
+    /// heaptrack 1.4, with --raw or without.
+    Heaptrack,
+    /// mtrace(3) of glibc.
+    Mtrace,
 }
 
 /// `framesim check`.

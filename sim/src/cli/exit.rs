@@ -1,6 +1,7 @@
 //! How a command ends.
 //!
-//! **Invariant.** Every path out of [`main`](super::main) is one of these codes; 101 (a panic) and 134 (an abort) are not.
+//! **Invariant.** Every path out of [`main`](super::main) is one of these codes; 101 (a panic) and 134 (an abort) are not. Only
+//! `framesim record` may end with any other: that of the program it recorded.
 
 use std::fmt;
 use std::io;
@@ -25,6 +26,8 @@ pub enum Failure {
     Several(Vec<Failure>),
     /// The reader of the output went away: 0, quietly.
     Closed,
+    /// All went well, and the program that was recorded ended with this code.
+    Program(u8),
 }
 
 /// A broken invariant, with all that is needed to see it again.
@@ -46,6 +49,7 @@ impl Failure {
     pub fn code(&self) -> u8 {
         match self {
             Failure::Closed => 0,
+            Failure::Program(code) => *code,
             Failure::Input(_) | Failure::Usage => 2,
             Failure::Broken(_) => 3,
             Failure::Mismatch => 4,
@@ -78,7 +82,7 @@ impl fmt::Display for Failure {
             Failure::Input(text) | Failure::Io(text) | Failure::Limit(text) => f.write_str(text),
             Failure::Broken(breakage) => breakage.fmt(f),
             Failure::Several(failures) => failures.iter().try_for_each(|failure| writeln!(f, "{failure}")),
-            Failure::Usage | Failure::Mismatch | Failure::Closed => Ok(()),
+            Failure::Usage | Failure::Mismatch | Failure::Closed | Failure::Program(_) => Ok(()),
         }
     }
 }

@@ -14,15 +14,18 @@ mod conform;
 mod explain;
 mod generate;
 mod guard;
+mod import;
 pub mod input;
 mod list;
 pub mod progress;
+mod record;
 mod replay;
 mod run;
+mod trace_file;
 mod verify;
 mod watch;
 mod why;
-mod words;
+pub(crate) mod words;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -73,6 +76,8 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::List(list) => list::list(registries, list.what, &mut screen),
         Command::Explain(explain) => explain::explain(registries, &explain.name, &mut screen),
         Command::Replay(given) => replay::replay(registries, given, talk, &mut screen),
+        Command::Record(given) => record::record(given, talk, cli.color),
+        Command::Import(given) => import::import(given, &mut screen),
         Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {

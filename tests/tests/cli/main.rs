@@ -8,6 +8,7 @@ mod files;
 mod library;
 mod models;
 mod own_policy;
+mod record;
 mod replay;
 mod run;
 mod streams;
