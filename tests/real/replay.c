@@ -1,14 +1,16 @@
 /* Makes a list of heap calls with the malloc this process has, each by the thread it names, one at a time, and notes what came
  * of each. For tests that hold a model against the real allocator, and for benchmarks.
  *
- *   replay CALLS THREADS ANSWERS MAPS
+ *   replay CALLS THREADS ANSWERS MAPS [bare]
  *
  * CALLS:   records of 40 bytes: kind (m c r a f, x: the thread ends), thread, 6 bytes 0, then id, old id, a, b as 8 bytes each.
  * ANSWERS: for each call 5 words of 8 bytes: address (0 for none), usable size, break, and, after every 256th call and the last,
- *          mapped and resident bytes. The first record is written before the calls: nanoseconds of all calls in its first word.
+ *          mapped and resident bytes. The first record is written before the calls: nanoseconds of all calls in its first word,
+ *          of the processor. bare: only that record; nothing is asked between the calls.
  * MAPS:    the mappings of the process just before the first call.
  *
- * Without address randomness and environment; its own tables lie far away, so that the heap lies as in a small program. */
+ * Without address randomness; its own tables lie far away, so that the heap lies as in a small program. LD_PRELOAD gives it another
+ * malloc. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -32,7 +34,7 @@ static struct call *calls;
 static struct answer *answers;
 static size_t count, next;
 static char **at;
-static int turn = NOBODY, statm, ending;
+static int turn = NOBODY, statm, ending, bare;
 static pid_t ids[THREADS_MAX];
 
 static void die(const char *why) {
@@ -82,6 +84,7 @@ static void make(const struct call *c, struct answer *to) {
     if (p) {
         touch(p, bytes);
         at[c->id] = p;
+        if (bare) return;
         to->at = (uint64_t)p;
         to->usable = malloc_usable_size(p);
     }
@@ -93,6 +96,7 @@ static void pass(int to) {
 }
 
 static void note_sizes(void) {
+    if (bare) return;
     answers[next].brk = (uint64_t)sbrk(0);
     if (next % EVERY == 0 || next == count) sizes(&answers[next]);
 }
@@ -141,17 +145,17 @@ static void copy_maps(const char *path) {
 
 static uint64_t nanoseconds(void) {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 int main(int argc, char **argv, char **environment) {
-    if (argc != 5) die("usage: replay CALLS THREADS ANSWERS MAPS");
+    if (argc != 5 && argc != 6) die("usage: replay CALLS THREADS ANSWERS MAPS [bare]");
+    bare = argc == 6;
     int persona = personality(0xffffffff);
-    if (!(persona & ADDR_NO_RANDOMIZE) || environment[0]) {
-        char *none[] = {0};
+    if (!(persona & ADDR_NO_RANDOMIZE)) {
         personality((unsigned long)persona | ADDR_NO_RANDOMIZE);
-        execve("/proc/self/exe", argv, none);
+        execve("/proc/self/exe", argv, environment);
         die("replay: cannot start itself again");
     }
     int file = open(argv[1], O_RDONLY), threads = atoi(argv[2]);
@@ -184,7 +188,7 @@ int main(int argc, char **argv, char **environment) {
     answers[0].at = nanoseconds() - start;
     int to = open(argv[3], O_CREAT | O_TRUNC | O_WRONLY, 0644);
     const char *from = (const char *)answers;
-    for (size_t left = (count + 1) * sizeof *answers; left;) {
+    for (size_t left = (bare ? 1 : count + 1) * sizeof *answers; left;) {
         ssize_t n = write(to, from, left);
         if (n <= 0) die("replay: cannot write the answers");
         from += n;

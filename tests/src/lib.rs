@@ -1,5 +1,7 @@
 //! Tests that cross crates.
 
+pub mod heap_calls;
+pub mod heap_fuzz;
 pub mod packed;
 pub mod real_heap;
 pub mod theory;

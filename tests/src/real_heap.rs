@@ -1,4 +1,5 @@
-//! The malloc of this machine's C library, played by a small C program: `tests/real/replay.c`.
+//! Real allocators of this machine, that of the C library and others that are preloaded, played by a small C program:
+//! `tests/real/replay.c`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -52,7 +53,7 @@ pub struct Answer {
 /// What the real library did.
 #[derive(Clone, Debug)]
 pub struct RealRun {
-    /// Time of all calls.
+    /// Processor time of all calls.
     pub nanos: u64,
     /// The sizes before the first call.
     pub before: Answer,
@@ -70,7 +71,13 @@ const WORDS: usize = 5;
 #[derive(Debug)]
 pub struct RealHeap {
     folder: PathBuf,
+    /// The environment of the program: what it preloads, and what the library reads.
+    variables: Vec<(String, String)>,
 }
+
+/// Where systems keep shared libraries.
+const LIBRARY_FOLDERS: [&str; 6] =
+    ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib", "/usr/local/lib", "/lib"];
 
 impl RealHeap {
     /// Builds the program; says why where it cannot, or where the C library is not glibc `version`.
@@ -84,11 +91,33 @@ impl RealHeap {
         if found != format!("glibc {version}") {
             return Err(format!("the C library is `{found}`, not glibc {version}"));
         }
+        RealHeap::compile(folder)
+    }
+
+    /// Builds the program, to run with a shared library of that file name in the place of the C library's malloc; says why
+    /// where it cannot, or where no such library is installed.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    pub fn preloading(folder: &Path, library: &str) -> Result<RealHeap, String> {
+        let mut paths = LIBRARY_FOLDERS.iter().map(|folder| Path::new(folder).join(library));
+        let path = paths.find(|path| path.is_file()).ok_or_else(|| format!("{library} is not installed"))?;
+        Ok(RealHeap::compile(folder)?.with("LD_PRELOAD", &path.to_string_lossy()))
+    }
+
+    /// The same with a variable in its environment.
+    #[must_use]
+    pub fn with(mut self, variable: &str, value: &str) -> RealHeap {
+        self.variables.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    fn compile(folder: &Path) -> Result<RealHeap, String> {
         let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("real/replay.c");
         let built =
             Command::new("cc").args(["-O2", "-o"]).arg(folder.join("replay")).arg(source).arg("-lpthread").status();
         match built {
-            Ok(status) if status.success() => Ok(RealHeap { folder: folder.to_owned() }),
+            Ok(status) if status.success() => Ok(RealHeap { folder: folder.to_owned(), variables: Vec::new() }),
             Ok(status) => Err(format!("the C compiler ended with {status}")),
             Err(_) => Err("there is no C compiler".to_owned()),
         }
@@ -99,18 +128,33 @@ impl RealHeap {
     /// # Errors
     /// When the program cannot be run or fails.
     pub fn play(&self, calls: &[Call], threads: u8) -> io::Result<RealRun> {
+        let bytes = self.run(calls, threads, &[])?;
+        let mut answers: Vec<Answer> = bytes.chunks_exact(WORDS * 8).map(answer).collect();
+        let before = answers.remove(0);
+        Ok(RealRun { nanos: before.at, before, answers, maps: std::fs::read_to_string(self.folder.join("maps"))? })
+    }
+
+    /// Nanoseconds of processor time that the calls take, and the writes to every page of their blocks.
+    ///
+    /// # Errors
+    /// When the program cannot be run or fails.
+    pub fn time(&self, calls: &[Call], threads: u8) -> io::Result<u64> {
+        let bytes = self.run(calls, threads, &["bare"])?;
+        Ok(bytes.chunks_exact(WORDS * 8).map(answer).next().unwrap_or_default().at)
+    }
+
+    /// What the program writes about the calls.
+    fn run(&self, calls: &[Call], threads: u8, more: &[&str]) -> io::Result<Vec<u8>> {
         let path = |name: &str| self.folder.join(name);
         std::fs::write(path("calls"), calls.iter().flat_map(record).collect::<Vec<u8>>())?;
         let mut program = Command::new(path("replay"));
-        let ended =
-            program.arg(path("calls")).arg(threads.to_string()).arg(path("answers")).arg(path("maps")).status()?;
+        program.env_clear().envs(self.variables.iter().map(|(variable, value)| (variable, value)));
+        program.arg(path("calls")).arg(threads.to_string()).arg(path("answers")).arg(path("maps")).args(more);
+        let ended = program.status()?;
         if !ended.success() {
             return Err(io::Error::other(format!("the replayer ended with {ended}")));
         }
-        let bytes = std::fs::read(path("answers"))?;
-        let mut answers: Vec<Answer> = bytes.chunks_exact(WORDS * 8).map(answer).collect();
-        let before = answers.remove(0);
-        Ok(RealRun { nanos: before.at, before, answers, maps: std::fs::read_to_string(path("maps"))? })
+        std::fs::read(path("answers"))
     }
 }
 

@@ -91,7 +91,7 @@ pub struct TcmallocOptions {
     pub max_total_thread_cache_bytes: u64,
     /// How fast free memory goes back to the kernel, in thousandths: 1000 is the default of 1.0, and 0 never gives any back.
     pub release_rate_thousandths: u64,
-    /// Memory comes from mappings only.
+    /// Memory comes from mappings, all but the first: the real one reads this after it has started.
     pub skip_sbrk: bool,
 }
 

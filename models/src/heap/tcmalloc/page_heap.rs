@@ -241,7 +241,8 @@ impl PageHeap {
         let id = self.spans.add(start, grown);
         self.note_ends(id);
         if is_first {
-            // The real one grows for the first time before it has read its release rate: it finds 0 and waits.
+            // The real one grows for the first time before it has read its environment: it finds a release rate of 0 and waits.
+            self.tables.system.heed_options();
             self.spans.get_mut(id).state = State::Normal;
             self.merge(id);
             self.until_release = IDLE_DELAY_PAGES;

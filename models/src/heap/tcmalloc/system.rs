@@ -42,7 +42,12 @@ pub(super) struct System {
 
 impl System {
     pub fn new(skip_break: bool) -> System {
-        System { source: first_source(skip_break), skip_break, regions: Vec::new(), held_bytes: 0 }
+        System { source: Source::Break, skip_break, regions: Vec::new(), held_bytes: 0 }
+    }
+
+    /// From now on the option counts: the real one reads its environment after it has started.
+    pub fn heed_options(&mut self) {
+        self.source = first_source(self.skip_break);
     }
 
     /// All that is held, ascending.

@@ -123,7 +123,8 @@ pub fn hold(
     setting.make_calls_before(heap, &mut space)?;
     setting.map_tables(&mut space, counts(&calls, &rows))?;
     let mut replay = Replay::new(heap, space, setting);
-    replay.make_first_calls(&calls, setting)?;
+    let threads = calls.iter().map(|traced| traced.thread.0).max().unwrap_or(0);
+    setting.make_first_calls(replay.heap, threads, &mut replay.space)?;
     let mut verdict = HeapVerdict {
         case: case.name.to_owned(),
         model: model.to_owned(),
@@ -196,16 +197,6 @@ impl<'a> Replay<'a> {
             first_outside: None,
             space,
         }
-    }
-
-    fn make_first_calls(&mut self, calls: &[Record], setting: &ReplaySetting) -> Result<(), BadCase> {
-        let Threads::Each { first_calls } = &setting.threads else { return Ok(()) };
-        let threads = calls.iter().map(|traced| traced.thread.0).max().unwrap_or(0);
-        for call in (0..threads).flat_map(|_| first_calls) {
-            let made = self.heap.calloc(ThreadId(0), call.count, call.bytes, &mut self.space);
-            made.map_err(|refused| BadCase(format!("a first call of the setting: {refused}")))?;
-        }
-        Ok(())
     }
 
     /// Makes one call; the block it returned, if it did.

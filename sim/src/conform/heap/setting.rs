@@ -172,10 +172,11 @@ impl ReplaySetting {
     }
 
     /// Makes the calls that come before the program, on the address space of the setting.
-    ///
-    /// # Errors
-    /// [`BadCase`] when one of them is refused.
-    pub fn make_calls_before(&self, heap: &mut dyn HeapAllocator, space: &mut AddressSpace) -> Result<(), BadCase> {
+    pub(super) fn make_calls_before(
+        &self,
+        heap: &mut dyn HeapAllocator,
+        space: &mut AddressSpace,
+    ) -> Result<(), BadCase> {
         let mut blocks = Vec::new();
         for &BeforeCall { thread, asks } in &self.before {
             let made = match (asks, blocks.last().copied()) {
@@ -189,6 +190,33 @@ impl ReplaySetting {
                 (BeforeAsks::FreeLast, None) => None,
             };
             made.ok_or_else(|| BadCase(format!("setting: {asks:?} before the program was refused")))?;
+        }
+        Ok(())
+    }
+
+    /// The address space just before the first call of the program, whose libraries have called `heap` and whose threads have
+    /// started. `maps` lists what is mapped, as `/proc/PID/maps` does.
+    ///
+    /// # Errors
+    /// [`BadCase`] when the mappings are not as they should be, or a call is refused.
+    pub fn started(&self, heap: &mut dyn HeapAllocator, threads: u8, maps: &str) -> Result<AddressSpace, BadCase> {
+        let mut space = self.space(Some(maps))?;
+        self.make_calls_before(heap, &mut space)?;
+        self.make_first_calls(heap, threads.saturating_sub(1).into(), &mut space)?;
+        Ok(space)
+    }
+
+    /// What the start of so many further threads asks for.
+    pub(super) fn make_first_calls(
+        &self,
+        heap: &mut dyn HeapAllocator,
+        threads: u32,
+        space: &mut AddressSpace,
+    ) -> Result<(), BadCase> {
+        let Threads::Each { first_calls } = &self.threads else { return Ok(()) };
+        for call in (0..threads).flat_map(|_| first_calls) {
+            let made = heap.calloc(ThreadId(0), call.count, call.bytes, space);
+            made.map_err(|refused| BadCase(format!("a first call of the setting: {refused}")))?;
         }
         Ok(())
     }
@@ -208,15 +236,6 @@ impl ReplaySetting {
             return Err(BadCase(format!("setting: a page of {} bytes; it must be a power of two", setting.page)));
         }
         Ok(setting)
-    }
-
-    /// The address space of a setting without tables, before anything was allocated. `maps` lists further mappings, as
-    /// `/proc/PID/maps` does.
-    ///
-    /// # Errors
-    /// [`BadCase`] when the mappings are not as they should be.
-    pub fn space_with(&self, maps: &str) -> Result<AddressSpace, BadCase> {
-        self.space(Some(maps))
     }
 
     /// What is mapped before the first call of a trace of so many calls, blocks got and ids (the highest and one more),

@@ -1,0 +1,117 @@
+//! Heap models against the real library on this machine: random calls, and the shortest list of them that differs.
+
+use std::io::Write as _;
+
+use framesim::conform::heap::ReplaySetting;
+use framesim_models::Coins;
+use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
+
+use super::heap_calls::{Edges, Plan, as_trace, without};
+use super::real_heap::{Answer, Call, RealHeap, RealRun, play_model};
+
+/// A model and the real library it is held against.
+#[derive(Debug)]
+pub struct Fuzz {
+    /// The library.
+    pub real: RealHeap,
+    /// The model, with the options that the library runs with.
+    pub model: HeapChoice,
+    /// What surrounds both.
+    pub setting: ReplaySetting,
+    /// Sizes at which its rules change.
+    pub edges: Edges,
+}
+
+impl Fuzz {
+    /// Plays seeds from `first` on, each about `calls` long, until `total` calls were made.
+    ///
+    /// # Panics
+    /// When a call differs, with the shortest list of calls that shows it, as a trace.
+    pub fn run(&self, first: u64, calls: usize, total: usize) {
+        let mut made = 0;
+        for seed in first.. {
+            if made >= total {
+                break;
+            }
+            let plan = Plan::of(seed, &self.edges);
+            let trace = plan.calls(seed, plan.length(calls));
+            made += trace.len();
+            if let Some(difference) = self.differs(&trace, plan.threads) {
+                let shortest = self.shrink(trace, plan.threads);
+                let last = self.differs(&shortest, plan.threads).unwrap_or(difference);
+                panic!("seed {seed}, {plan:?}: {last}\n{}", as_trace(&shortest));
+            }
+        }
+        let _ = writeln!(std::io::stderr(), "{made} calls of {} equal to those of the real one", self.model.name());
+    }
+
+    /// The first difference between the real library and the model, as a sentence.
+    ///
+    /// # Panics
+    /// When the real library cannot be called, or the setting does not fit it.
+    #[must_use]
+    pub fn differs(&self, calls: &[Call], threads: u8) -> Option<String> {
+        let real = self.real.play(calls, threads).expect("the real library can be called");
+        let mut heap = self.heap();
+        let space = self.setting.started(&mut *heap, threads, &real.maps);
+        let mut space = space.expect("mappings of a process");
+        let before = (space.mapped_pages() * 4096, space.resident_pages() * 4096);
+        let answers = play_model(&mut *heap, &mut space, calls);
+        if let Err(violation) = heap.check() {
+            return Some(format!("the model breaks its own rules: {violation}"));
+        }
+        first_difference(&real, &answers, before, threads == 1)
+    }
+
+    fn heap(&self) -> Box<dyn HeapAllocator> {
+        let setting = HeapSetting { coins: Coins::from_key([0; 32]) };
+        let built = HeapRegistry::default().build(self.model.name(), &self.model, setting);
+        built.expect("a heap of that name").expect("options that fit")
+    }
+
+    /// A shorter list of calls that differs too: what lies behind the difference goes first, then pieces, long ones first.
+    fn shrink(&self, mut calls: Vec<Call>, threads: u8) -> Vec<Call> {
+        let mut piece = calls.len() / 2;
+        let mut trials = 400;
+        while piece > 0 && trials > 0 {
+            let mut from = calls.len();
+            while from > 0 && trials > 0 {
+                from = from.saturating_sub(piece);
+                let shorter = without(&calls, from..(from + piece).min(calls.len()));
+                trials -= 1;
+                if self.differs(&shorter, threads).is_some() {
+                    calls = shorter;
+                }
+            }
+            piece /= 2;
+        }
+        calls
+    }
+}
+
+/// `before`: mapped and resident bytes of the model before the first call.
+fn first_difference(real: &RealRun, model: &[Answer], before: (u64, u64), is_one_thread: bool) -> Option<String> {
+    let mut library_bytes = 0;
+    for (nth, (real_answer, model)) in real.answers.iter().zip(model).enumerate() {
+        let place = |answer: &Answer| (answer.at, answer.usable, answer.brk);
+        if place(real_answer) != place(model) {
+            return Some(format!("call {}: real {real_answer:x?}, model {model:x?}", nth + 1));
+        }
+        if model.mapped == 0 {
+            continue;
+        }
+        let (mapped, model_mapped) = (real_answer.mapped - real.before.mapped, model.mapped - before.0);
+        if mapped != model_mapped {
+            return Some(format!("call {}: {mapped} bytes more mapped, model {model_mapped}", nth + 1));
+        }
+        let more = (real_answer.resident - real.before.resident).wrapping_sub(model.resident - before.1);
+        if library_bytes == 0 {
+            library_bytes = more;
+        }
+        // Stacks of threads are resident too; of one thread it is the library's code alone.
+        if is_one_thread && more != library_bytes {
+            return Some(format!("call {}: {} bytes more resident than in the model", nth + 1, more.cast_signed()));
+        }
+    }
+    None
+}
