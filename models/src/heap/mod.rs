@@ -12,6 +12,7 @@ pub mod dlmalloc;
 pub mod flat_memory;
 pub mod free_list;
 pub mod glibc;
+pub mod mimalloc;
 pub mod oracle;
 pub mod segregated_fit;
 pub mod slab;
@@ -39,6 +40,8 @@ models! {
     glibc::Glibc,
     /// Doug Lea's allocator, version 2.8.6, to the address.
     dlmalloc::Dlmalloc,
+    /// mimalloc 2.0.9, address for address.
+    mimalloc::Mimalloc,
     /// A list of free pieces for each class of sizes.
     segregated_fit::SegregatedFit,
     /// Powers of two, halved to serve and joined with buddies.
@@ -202,6 +205,12 @@ pub trait HeapAllocator: HeapState + Send {
         bytes: u64,
         os: &mut dyn SystemMemory,
     ) -> Result<Address, OutOfMemory>;
+
+    /// The alignment that [`aligned_alloc`](Self::aligned_alloc) really gives: `align`, but in the models of software that has
+    /// it wrong.
+    fn alignment_given(&self, align: u64, _bytes: u64) -> u64 {
+        align
+    }
 
     /// Makes the block at `at` hold `bytes`; it may move, its content goes along. `None` when `bytes` is 0 and the model's
     /// rule is to free the block.

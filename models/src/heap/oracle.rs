@@ -4,7 +4,7 @@
 //! shares no code with any model. For property tests, fuzzing, and users who add a heap.
 //!
 //! # Rules
-//! 1. A block is as large as asked and aligned: as asked, or to 16 bytes (to 8 for less than 16 bytes).
+//! 1. A block is as large as asked and aligned: as asked (or as the model says it does), or to 16 bytes (to 8 for less than 16 bytes).
 //! 2. No two live blocks overlap, and no live block overlaps a free piece that the heap reports.
 //! 3. Every byte of a live block is memory that the heap holds, and the heap writes nowhere else.
 //! 4. `usable + overhead + free = held`, `held` is what the kernel gave and `blocks` and `usable` are those of the live blocks.
@@ -105,7 +105,7 @@ impl WatchedHeap {
             }
             HeapCall::Aligned(align, bytes) => {
                 let answer = self.heap.aligned_alloc(self.thread, align, bytes, &mut self.memory);
-                self.settle(answer, align, bytes)?
+                self.settle(answer, self.heap.alignment_given(align, bytes), bytes)?
             }
             HeapCall::Realloc(nth, bytes) => self.realloc(nth, bytes)?,
             HeapCall::Free(nth) => self.free(nth)?,

@@ -8,13 +8,13 @@
 mod reading;
 mod setting;
 
-pub use setting::{BeforeAsks, BeforeCall, Each, FirstCall, Places, ReplaySetting, Table, Threads};
+pub use setting::{BeforeAsks, BeforeCall, Clock, Each, FirstCall, Places, ReplaySetting, Table, Threads};
 
 use std::fmt;
 
 use framesim_models::heap::{HeapAllocator, HeapFreeError, SystemMemory};
 use framesim_models::kernel::AddressSpace;
-use framesim_models::{Address, ThreadId, index};
+use framesim_models::{Address, Nanos, ThreadId, index};
 use framesim_workloads::trace::{Call, Record};
 
 use self::reading::{Place, Recorded, Row, bytes_asked, written};
@@ -181,10 +181,13 @@ struct Replay<'a> {
     resident_before: u64,
     /// The first block that a recording counts places from.
     first_outside: Option<Address>,
+    clock: Option<Clock>,
+    now: Nanos,
 }
 
 impl<'a> Replay<'a> {
     fn new(heap: &'a mut dyn HeapAllocator, space: AddressSpace, setting: &ReplaySetting) -> Replay<'a> {
+        let heap_keeps_time = heap.keeps_time();
         Replay {
             heap,
             is_one_thread: setting.threads == Threads::One,
@@ -195,12 +198,24 @@ impl<'a> Replay<'a> {
             mapped_before: space.mapped_pages(),
             resident_before: space.resident_pages(),
             first_outside: None,
+            clock: setting.clock.filter(|_| heap_keeps_time),
+            now: Nanos(0),
             space,
         }
     }
 
-    /// Makes one call; the block it returned, if it did.
+    /// Makes one call, at its time; the block it returned, if it did.
     fn make(&mut self, traced: &Record) -> Result<Option<Block>, BadCase> {
+        let Some(clock) = self.clock else { return self.make_untimed(traced) };
+        self.heap.tick(self.now, &mut self.space);
+        let before = self.space.resident_pages();
+        let made = self.make_untimed(traced);
+        let pages = self.space.resident_pages().saturating_sub(before);
+        self.now.0 += clock.call_ns + clock.page_ns * pages;
+        made
+    }
+
+    fn make_untimed(&mut self, traced: &Record) -> Result<Option<Block>, BadCase> {
         let thread = if self.is_one_thread { ThreadId(0) } else { traced.thread };
         let (Call::Malloc { slot, .. }
         | Call::Calloc { slot, .. }

@@ -33,6 +33,19 @@ pub struct ReplaySetting {
     pub threads: Threads,
     /// How the recording writes where blocks are.
     pub places: Places,
+    /// How long everything took, for allocators that go by time; without it none passes.
+    #[serde(default)]
+    pub clock: Option<Clock>,
+}
+
+/// The time of a recording, as far as it shows: what a call took, and what the first write to a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Clock {
+    /// Nanoseconds of a call.
+    pub call_ns: u64,
+    /// Nanoseconds until a page that is written to is there.
+    pub page_ns: u64,
 }
 
 /// A table of the replayer, in a mapping of its own; the place of later mappings depends on it.
@@ -143,6 +156,7 @@ impl ReplaySetting {
     pub fn one_thread_with(heap: &str) -> ReplaySetting {
         let file = match heap {
             "dlmalloc" => include_str!("one_thread_dlmalloc.ron"),
+            "mimalloc" => include_str!("one_thread_mimalloc.ron"),
             "tcmalloc" => include_str!("one_thread_tcmalloc.ron"),
             _ => return ReplaySetting::one_thread(),
         };
@@ -165,6 +179,7 @@ impl ReplaySetting {
     #[must_use]
     pub fn threads_with(heap: &str) -> ReplaySetting {
         match heap {
+            "mimalloc" => ReplaySetting::read(include_str!("threads_mimalloc.ron")),
             "tcmalloc" => ReplaySetting::read(include_str!("threads_tcmalloc.ron")),
             _ => return ReplaySetting::threads(),
         }
@@ -318,6 +333,8 @@ mod tests {
         for setting in [ReplaySetting::one_thread_with("tcmalloc"), ReplaySetting::threads_with("tcmalloc")] {
             assert_eq!(setting.before.len(), 5, "{}", setting.about);
         }
+        assert_eq!(ReplaySetting::one_thread_with("mimalloc").tables.len(), 5);
+        assert_eq!(ReplaySetting::threads_with("mimalloc").places, Places::Absolute);
     }
 
     #[test]
