@@ -10,6 +10,7 @@
 //! - [`statistics`]: what many runs say together.
 
 pub mod cli;
+pub mod compare;
 pub mod conform;
 pub mod digest;
 pub mod queue;

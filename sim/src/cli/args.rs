@@ -47,6 +47,7 @@ Examples:
   framesim run workloads/textbook/sixteen_frames.ron
   framesim run workloads/web.ron --policy best_fit --seed 7 --map
   framesim replay program.trace.zst --heap glibc
+  framesim compare program.trace.zst --heap all
   framesim explain buddy
 
 Exit codes: 0 well; 2 bad input; 3 a bug of framesim; 4 a digest or case differs; 5 a file or disk;
@@ -70,6 +71,10 @@ pub enum Command {
     Record(Record),
     /// Turn a recording of heaptrack or mtrace into a heap trace.
     Import(Import),
+    /// Run the same requests under several heaps or frame policies, side by side.
+    Compare(Compare),
+    /// Draw the heap of one process: its blocks, caches and holes, at a moment.
+    HeapMap(HeapMap),
     /// Look for mistakes in workloads without running them.
     Check(Check),
     /// Hold a fresh run against a digest log.
@@ -301,6 +306,107 @@ pub enum Tool {
     Heaptrack,
     /// mtrace(3) of glibc.
     Mtrace,
+}
+
+/// `framesim compare`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim compare program.trace.zst --heap glibc,dlmalloc,free_list
+  framesim compare program.trace.zst --heap all --series held.csv
+  framesim compare workloads/web.ron --policy first_fit,best_fit,buddy --seeds 20 --until 1s
+  framesim compare workloads/web.ron --heap glibc,slab --policy buddy,best_fit --until 1s")]
+pub struct Compare {
+    /// A workload, or a recorded trace.
+    pub file: PathBuf,
+
+    /// The heaps, as in RON, with commas between them; `all` for every heap there is.
+    #[arg(long, value_name = "NAMES")]
+    pub heap: Option<String>,
+
+    /// The frame policies, as in RON; `all` for every one. With --heap, every heap runs on each of them.
+    #[arg(long, value_name = "NAMES")]
+    pub policy: Option<String>,
+
+    /// Seeds to run each side with, one after the other from the first.
+    #[arg(long, value_name = "N", default_value = "1", value_parser = super::compare::seeds)]
+    pub seeds: u32,
+
+    /// The first seed, instead of the file's.
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+
+    /// Set a field of the workload: `--set machine.memory=512MiB`. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE", value_parser = assignment)]
+    pub set: Vec<Assignment>,
+
+    /// Stop each run at this simulated time: `10s`, `250ms`.
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<String>,
+
+    /// Memory of the machine, for a trace: `64MiB`.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub memory: String,
+
+    /// All calls of a trace from one thread, whatever it says.
+    #[arg(long)]
+    pub one_thread: bool,
+
+    /// Write live, held and resident bytes over calls and time as CSV, up to a thousand rows a side.
+    #[arg(long, value_name = "FILE")]
+    pub series: Option<PathBuf>,
+
+    /// Runs at the same time; as many as there are processors where it is not given. No result depends on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+
+    /// Print one JSON document instead of text.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `framesim heap-map`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim heap-map program.trace.zst --heap glibc            when most was held
+  framesim heap-map program.trace.zst --heap slab --calls 1000
+  framesim heap-map workloads/web.ron --process web/3 --at 150ms --full")]
+pub struct HeapMap {
+    /// A workload, or a recorded trace.
+    pub file: PathBuf,
+
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "clap would show it as help")]
+    pub overrides: Overrides,
+
+    /// Whose heap: a group, or one of its processes as in `web/3`. Without, the process that holds most.
+    #[arg(long, value_name = "NAME")]
+    pub process: Option<String>,
+
+    /// At this simulated time, instead of when the process held most.
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["calls", "until"])]
+    pub at: Option<String>,
+
+    /// After so many calls of the heap.
+    #[arg(long, value_name = "N")]
+    pub calls: Option<u64>,
+
+    /// A letter for every 16 bytes; lines alike are folded.
+    #[arg(long)]
+    pub full: bool,
+
+    /// Memory of the machine, for a trace: `64MiB`.
+    #[arg(long, value_name = "SIZE", default_value = "4GiB")]
+    pub memory: String,
+
+    /// All calls of a trace from one thread, whatever it says.
+    #[arg(long)]
+    pub one_thread: bool,
+
+    /// Print one JSON document, with every piece of the heap, instead of text.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `framesim check`.

@@ -10,10 +10,12 @@ pub mod exit;
 pub mod output;
 
 mod check;
+mod compare;
 mod conform;
 mod explain;
 mod generate;
 mod guard;
+mod heap_map;
 mod import;
 pub mod input;
 mod list;
@@ -21,6 +23,7 @@ pub mod progress;
 mod record;
 mod replay;
 mod run;
+mod subject;
 mod trace_file;
 mod verify;
 mod watch;
@@ -78,6 +81,8 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Replay(given) => replay::replay(registries, given, talk, &mut screen),
         Command::Record(given) => record::record(given, talk, cli.color),
         Command::Import(given) => import::import(given, &mut screen),
+        Command::Compare(given) => compare::compare(registries, given, talk, &mut screen),
+        Command::HeapMap(given) => heap_map::heap_map(registries, given, &mut screen),
         Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {

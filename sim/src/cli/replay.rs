@@ -49,7 +49,7 @@ fn again(replay: &Replay) -> String {
 
 /// The workload that the options stand for. Addresses are asked for to compare them with recorded ones: then the process
 /// finds mapped what the recording's had.
-fn workload(replay: &Replay, heap: &str) -> Result<String, Failure> {
+pub(super) fn workload(replay: &Replay, heap: &str) -> Result<String, Failure> {
     let file = replay.trace.file_name().unwrap_or(replay.trace.as_os_str()).to_string_lossy();
     let mut libraries = String::new();
     let (mut cpus, mut code) = (1, 0);

@@ -72,6 +72,15 @@ fn unfit(error: &SetupError, loaded: &Loaded, source: &Source) -> Failure {
     }
 }
 
+/// Why a run has no end, as a failure of its kind.
+#[must_use]
+pub fn run_failure(error: RunError) -> Failure {
+    match error {
+        RunError::Trace(error) => trace_failure(&error),
+        limit => Failure::Limit(limit.to_string()),
+    }
+}
+
 /// A trace that cannot be read is the disk's fault or its writer's.
 pub fn trace_failure(error: &framesim_workloads::trace::TraceError) -> Failure {
     use framesim_workloads::trace::TraceErrorKind;
@@ -138,8 +147,7 @@ pub fn go(simulation: &mut Simulation, watchers: &mut Watchers, talk: Talk, agai
         Ok(Ok(()) | Err(RunStopped::Watcher(Stopped::Enough))) => Ok(()),
         Ok(Err(RunStopped::Watcher(Stopped::File(failure)))) => Err(failure),
         Ok(Err(RunStopped::Watcher(Stopped::Broken(what)))) => broken(what, simulation.events()),
-        Ok(Err(RunStopped::Run(RunError::Trace(error)))) => Err(trace_failure(&error)),
-        Ok(Err(RunStopped::Run(limit))) => Err(Failure::Limit(limit.to_string())),
+        Ok(Err(RunStopped::Run(error))) => Err(run_failure(error)),
         Err(what) => broken(what, simulation.events()),
     }
 }

@@ -64,16 +64,49 @@ impl Scale {
 #[must_use]
 pub fn draw(holders: &[Holder], runs: impl IntoIterator<Item = (usize, u64)>, total: u64, scale: Scale) -> String {
     let per_letter = scale.frames_per_letter(total);
-    let mut canvas = Canvas::new(holders, per_letter, total);
-    for (holder, frames) in runs {
-        canvas.add(holder, frames);
-    }
-    let (body, seen) = canvas.finish();
+    let width = Count(total.saturating_sub(1)).to_string().len().max(6);
+    let (body, seen) = lines(holders, runs, per_letter, Labels { width, start: 0, is_address: false });
     let letter = match per_letter {
         1 => "one letter a frame".to_owned(),
         frames => format!("one letter = {} frames, most frequent owner", Count(frames)),
     };
     format!("{letter}\n{body}{}", legend(holders, &seen, per_letter))
+}
+
+/// The lines of a map alone, and which holders occur.
+///
+/// # Panics
+/// When a run's holder is not in `holders`.
+#[must_use]
+pub fn lines(
+    holders: &[Holder],
+    runs: impl IntoIterator<Item = (usize, u64)>,
+    per_letter: u64,
+    labels: Labels,
+) -> (String, Vec<bool>) {
+    let mut canvas = Canvas::new(holders, per_letter, labels);
+    for (holder, frames) in runs {
+        canvas.add(holder, frames);
+    }
+    canvas.finish()
+}
+
+/// What stands before each line: where its first letter lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Labels {
+    /// Columns of it.
+    pub width: usize,
+    /// The place of the first letter.
+    pub start: u64,
+    /// An address, in hexadecimal digits, rather than a count.
+    pub is_address: bool,
+}
+
+impl Labels {
+    fn of(self, at: u64) -> String {
+        let at = self.start + at;
+        if self.is_address { format!("{at:x}") } else { Count(at).to_string() }
+    }
 }
 
 /// Letters that a memory of `total` frames takes.
@@ -111,7 +144,7 @@ pub fn letters(holders: &[Holder], runs: impl IntoIterator<Item = (usize, u64)>,
 struct Canvas<'a> {
     holders: &'a [Holder],
     per_letter: u64,
-    address_width: usize,
+    labels: Labels,
     text: String,
     seen: Vec<bool>,
     /// Frames of each holder in the letter being filled, and their sum.
@@ -126,11 +159,11 @@ struct Canvas<'a> {
 }
 
 impl<'a> Canvas<'a> {
-    fn new(holders: &'a [Holder], per_letter: u64, total: u64) -> Canvas<'a> {
+    fn new(holders: &'a [Holder], per_letter: u64, labels: Labels) -> Canvas<'a> {
         Canvas {
             holders,
             per_letter,
-            address_width: Count(total.saturating_sub(1)).to_string().len().max(6),
+            labels,
             text: String::new(),
             seen: vec![false; holders.len()],
             counts: vec![0; holders.len()],
@@ -202,14 +235,15 @@ impl<'a> Canvas<'a> {
     }
 
     fn write_line(&mut self, start: u64) {
-        let width = self.address_width;
-        writeln!(self.text, "{:>width$} {}", Count(start), coloured(&self.line)).expect("a string grows");
+        let width = self.labels.width;
+        let label = self.labels.of(start);
+        writeln!(self.text, "{label:>width$} {}", coloured(&self.line)).expect("a string grows");
     }
 
     /// Says how many lines were held back; a single one is drawn, as that is no longer.
     fn unfold(&mut self) {
         let alike = std::mem::take(&mut self.alike);
-        let width = self.address_width;
+        let width = self.labels.width;
         let what = match self.last.chars().all(|letter| letter == FREE) {
             true => ", all free",
             false => "",
@@ -248,7 +282,9 @@ fn sign(holders: &[Holder], counts: &[u64]) -> char {
     }
 }
 
-fn legend(holders: &[Holder], seen: &[bool], per_letter: u64) -> String {
+/// The signs that occur, with what they stand for.
+#[must_use]
+pub fn legend(holders: &[Holder], seen: &[bool], per_letter: u64) -> String {
     let seen = holders.iter().zip(seen).skip(1).filter(|(_, seen)| **seen);
     let mut words: Vec<String> = seen.map(|(holder, _)| format!("{} {}", holder.sign, holder.name)).collect();
     words.push(format!("{FREE} {}", holders[0].name));

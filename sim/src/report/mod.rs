@@ -3,8 +3,10 @@
 //! Reports read results and never change one. They return text or write to what they are handed; the command line owns
 //! the screen and the files.
 
+pub mod compare;
 pub mod events;
 pub mod frame_map;
+pub mod heap_map;
 pub mod heaps;
 pub mod json;
 pub mod map;

@@ -193,7 +193,8 @@ impl Call {
 
     /// Whether the process's heap serves it.
     #[inline]
-    pub(super) fn is_on_heap(&self) -> bool {
+    #[must_use]
+    pub fn is_on_heap(&self) -> bool {
         matches!(
             self,
             Call::LifeOver { .. }
@@ -205,6 +206,21 @@ impl Call {
                         | Request::Free { .. }
                 )
         )
+    }
+
+    /// Takes what was asked into a digest, and nothing of what came of it: who asks is for the caller to tell apart.
+    pub fn digest_request_into(&self, thread: ThreadId, trajectory: &mut Trajectory) {
+        let mut bytes = [0; 64];
+        let written = match self {
+            Call::Request(request) => postcard::to_slice(request, &mut bytes).map_or(0, |written| written.len()),
+            _ => 0,
+        };
+        trajectory.absorb_pair(self.code() << 32 | u64::from(thread.0), written as u64);
+        for word in bytes[..written].chunks(16) {
+            let mut padded = [0; 16];
+            padded[..word.len()].copy_from_slice(word);
+            trajectory.absorb(u128::from_le_bytes(padded));
+        }
     }
 
     /// A number for the digest, which never changes.

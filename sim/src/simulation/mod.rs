@@ -419,6 +419,20 @@ impl Simulation {
         self.processes[process.index()].memory.as_ref()?.heap.as_deref()
     }
 
+    /// What the heap of a process holds and wastes, as counted after its last call.
+    #[must_use]
+    pub fn heap_levels(&self, pid: Pid) -> Option<HeapLevels> {
+        let process = (*self.by_pid.get(pid.0 as usize)?)?;
+        let memory = self.processes[process.index()].memory.as_ref().filter(|memory| memory.heap.is_some())?;
+        Some(HeapLevels::of(&memory.holdings, self.machine.kernel.settings().page_bytes))
+    }
+
+    /// What the heaps of all processes hold and waste together; `mapped_bytes` has the images of programs too.
+    #[must_use]
+    pub fn all_heaps(&self) -> HeapLevels {
+        HeapLevels::of(self.tally.holdings(), self.machine.kernel.settings().page_bytes)
+    }
+
     /// What a script calls one of its slots.
     #[must_use]
     pub fn slot_name(&self, group: u32, slot: Slot) -> Option<&str> {

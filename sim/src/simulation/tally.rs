@@ -72,6 +72,12 @@ impl Tally {
         }
     }
 
+    /// What all processes hold together.
+    #[inline]
+    pub(super) fn holdings(&self) -> &Holdings {
+        &self.holdings
+    }
+
     /// The number of the next event.
     #[inline]
     pub(super) fn next_event(&mut self) -> u64 {

@@ -475,7 +475,7 @@ fn busy_heaps(heap: &str) -> String {
 
 #[test]
 fn live_internal_and_external_are_what_every_heap_holds_at_every_step() {
-    for heap in framesim_models::heap::HeapChoice::NAMES {
+    for heap in heap::HeapChoice::NAMES {
         let mut simulation = simulation(&busy_heaps(heap));
         let (mut mallocs, mut most_live) = (0, 0);
         while let Some(happened) = simulation.step().expect("the run goes on") {

@@ -3,8 +3,10 @@
 mod broken_policy;
 mod check;
 mod command;
+mod compare;
 mod conform;
 mod files;
+mod heap_map;
 mod library;
 mod models;
 mod own_policy;

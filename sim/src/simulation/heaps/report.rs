@@ -41,7 +41,7 @@ pub struct HeapLevels {
 }
 
 impl HeapLevels {
-    pub(super) fn of(holdings: &Holdings, page_bytes: u64) -> HeapLevels {
+    pub(in crate::simulation) fn of(holdings: &Holdings, page_bytes: u64) -> HeapLevels {
         let rounding_bytes = holdings.usable_bytes.saturating_sub(holdings.live_bytes);
         let internal_bytes = rounding_bytes + holdings.overhead_bytes + holdings.cached_bytes + holdings.in_page_bytes;
         let rest = holdings.heap_bytes.saturating_sub(holdings.live_bytes);

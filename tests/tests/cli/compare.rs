@@ -1,0 +1,137 @@
+//! `compare`: the same requests under several heaps and frame policies.
+
+use std::fs;
+
+use framesim::Registries;
+use insta::assert_snapshot;
+
+use crate::command::{framesim, refused, shown};
+
+const LS: &str = "workloads/traces/ls.trace.zst";
+
+#[test]
+fn heaps_are_put_side_by_side_and_the_winner_is_named() {
+    assert_snapshot!(shown(&["compare", LS, "--heap", "glibc,dlmalloc,free_list(policy: best)"]), @r"
+    ls.trace.zst: replay of ls.trace.zst
+    seed 1
+    the same 4,718 requests for all, digest d264569fac345b6c
+
+                             held, KiB       resident, KiB    % of held  system
+    heap                 most  average       most  average   int.  ext.   calls ref.
+    glibc               620.0    329.1      588.0    271.6    6.1  30.7       4    0
+    dlmalloc            692.0    340.1      692.0    340.1    5.0  33.9      14    0
+    free_list(policy: best)
+                        704.0    357.5      704.0    349.5    5.3  36.6       5    0
+
+    glibc has least memory resident on average, 271.6 KiB: 20.1 % less than
+    dlmalloc, 22.3 % less than free_list(policy: best), the last. glibc holds least,
+    329.1 KiB: 3.2 % less than dlmalloc, 8.0 % less than free_list(policy: best),
+    the last. glibc makes the fewest system calls, 4; dlmalloc the most, 14.
+
+    average: after each call of a heap; int. and ext.: internal and external
+    fragmentation; ref.: refused
+    ");
+}
+
+#[test]
+fn policies_are_put_side_by_side_over_seeds() {
+    let said = shown(&["compare", "web", "--policy", "first_fit,best_fit,buddy", "--seeds", "3", "--until", "50ms"]);
+    assert_snapshot!(said, @r"
+    web: a web server, 200 requests a second
+    seeds 42 to 44; numbers are means over them
+    the same 27,062 requests for all, digest a8f04bbd036e8ba4
+
+                                         external, frames           shortest   most
+    policy                     refused    average             worst  longest  holes
+    first_fit                        0      0.002 ± 0.004     0.008      63k     12
+    best_fit                         0      0.002 ± 0.004     0.008      63k     12
+    buddy                            0      0.000 ± 0.000     0.000    1,024     19
+
+    buddy leaves 0.2 points less external fragmentation of frames than first_fit.
+    Over seeds: no difference in external fragmentation between buddy and first_fit
+    is resolved (buddy - first_fit: 95 % interval -0.593 to 0.147 points, 3 seeds).
+    ");
+}
+
+#[test]
+fn every_heap_runs_on_every_policy() {
+    let said =
+        shown(&["compare", "workloads/traces/pigz.trace.zst", "--heap", "slab,tlsf", "--policy", "buddy,next_fit"]);
+    assert!(said.contains("under buddy\nslab ") && said.contains("under next_fit\nslab "), "{said}");
+    for side in ["buddy, slab ", "buddy, tlsf ", "next_fit, slab ", "next_fit, tlsf "] {
+        assert!(said.lines().any(|line| line.starts_with(side)), "{side} in\n{said}");
+    }
+}
+
+#[test]
+fn all_is_every_heap_there_is() {
+    let said = shown(&["compare", LS, "--heap", "all"]);
+    for heap in Registries::default().heaps.iter() {
+        assert!(said.lines().any(|line| line.split_whitespace().next() == Some(heap.name)), "{}: {said}", heap.name);
+    }
+    assert_eq!(said, shown(&["compare", LS]), "without heaps and policies all heaps are compared");
+}
+
+#[test]
+fn the_number_of_jobs_changes_nothing() {
+    let words =
+        ["compare", "workloads/traces/pigz.trace.zst", "--heap", "glibc,slab,bump", "--policy", "buddy,best_fit"];
+    let with = |jobs: &str| framesim(&[&words[..], &["--json", "--jobs", jobs]].concat()).stdout;
+    assert_eq!(with("1"), with("5"));
+}
+
+#[test]
+fn json_has_a_run_for_each_side_and_one_digest_of_requests() {
+    let said = framesim(&["compare", LS, "--heap", "glibc,slab", "--policy", "buddy,first_fit", "--json"]).stdout;
+    let document: serde_json::Value = serde_json::from_str(&said).expect("one JSON document");
+    let runs = document["runs"].as_array().expect("a list");
+    let sides: Vec<_> = runs.iter().map(|run| (run["policy"].as_str(), run["heap"].as_str())).collect();
+    let side = |policy, heap| (Some(policy), Some(heap));
+    let expected = [("buddy", "glibc"), ("buddy", "slab"), ("first_fit", "glibc"), ("first_fit", "slab")];
+    assert_eq!(sides, expected.map(|(policy, heap)| side(policy, heap)));
+    assert_eq!((&document["requests_are_all"], &document["seeds"]), (&true.into(), &1.into()));
+    for run in runs {
+        let number = |name: &str| run["mean"][name].as_u64().expect("a whole number");
+        // Each mean is rounded down by itself.
+        let parts = number("live") + number("internal") + number("external");
+        assert!((parts..parts + 3).contains(&number("held")), "{run}");
+        assert!(run["held_peak"].as_u64() >= run["live_peak"].as_u64());
+    }
+}
+
+#[test]
+fn a_series_has_a_row_for_each_side_and_moment() {
+    let folder = tempfile::tempdir().expect("a folder for tests");
+    let path = folder.path().join("held.csv");
+    let heaps = "glibc,free_list(policy: best, order: size_up)";
+    shown(&["compare", "workloads/traces/pigz.trace.zst", "--heap", heaps, "--series", path.to_str().expect("UTF-8")]);
+    let text = fs::read_to_string(&path).expect("it was written");
+    let mut lines = text.lines();
+    assert_eq!(lines.next(), Some("heap,policy,seed,call,time_ns,live,held,internal,external,resident"));
+    let lines: Vec<&str> = lines.collect();
+    let of = |heap: &str| lines.iter().filter(|line| line.starts_with(heap)).copied().collect::<Vec<_>>();
+    let (glibc, best) = (of("glibc,buddy,"), of("\"free_list(policy: best, order: size_up)\",buddy,"));
+    assert_eq!((glibc.len(), best.len(), lines.len()), (512, 512, 1_024), "every fourth of 2,050 calls");
+    for line in glibc {
+        let numbers: Vec<u64> = line.split(',').skip(2).map(|cell| cell.parse().expect("a number")).collect();
+        let [_, call, _, live, held, internal, external, _] = numbers[..] else { panic!("eight numbers: {line}") };
+        assert_eq!((live + internal + external, call % 4), (held, 0));
+    }
+}
+
+#[test]
+fn mistakes_get_a_reason_and_a_way_out() {
+    assert_snapshot!(refused(2, &["compare", LS, "--heap", "glibc,dlmaloc"]), @"error: --heap dlmaloc: unknown heap `dlmaloc`; did you mean `dlmalloc`? (`framesim list heaps` names all)");
+    assert_snapshot!(refused(2, &["compare", LS, "--policy", "budy"]), @"error: --policy budy: unknown policy `budy`; did you mean `buddy`? (`framesim list policies` names all)");
+    assert_snapshot!(refused(2, &["compare", LS, "--heap", "glibc,glibc"]), @"error: --heap: `glibc` is named twice");
+    assert_snapshot!(refused(5, &["compare", "wob", "--heap", "slab"]).trim_end(), @"error: wob: cannot be read: no such file or directory; did you mean `web`? (`framesim list workloads` names all)");
+    assert_eq!(framesim(&["compare", LS, "--seeds", "0"]).code, 2);
+    assert_eq!(framesim(&["compare", LS, "--memory", "much"]).code, 2);
+    assert_eq!(framesim(&["compare", LS, "--heap", "slab", "--series", "no/such/folder/x.csv"]).code, 5);
+}
+
+#[test]
+fn a_workload_without_heaps_says_so() {
+    let said = shown(&["compare", "sixteen_frames", "--heap", "glibc,slab"]);
+    assert!(said.contains("No heap was ever called"), "{said}");
+}
