@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use framesim::conform::heap::ReplaySetting;
+use framesim::conform::heap::{Places, ReplaySetting};
 use framesim_models::Coins;
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
 
@@ -60,7 +60,9 @@ impl Fuzz {
         if let Err(violation) = heap.check() {
             return Some(format!("the model breaks its own rules: {violation}"));
         }
-        first_difference(&real, &answers, before, threads == 1)
+        let is_random = self.setting.places == Places::FromFirst;
+        // What goes by time differs in what is resident, and so does what starts at random.
+        first_difference(&real, &answers, before, if is_random { Looks::FromFirst } else { Looks::of(threads) })
     }
 
     fn heap(&self) -> Box<dyn HeapAllocator> {
@@ -89,12 +91,39 @@ impl Fuzz {
     }
 }
 
+/// What is compared besides usable sizes, break and mapped bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Looks {
+    /// Addresses and, of one thread, resident bytes. The stacks of threads are resident too.
+    All,
+    /// Addresses.
+    Places,
+    /// Places from the first block on.
+    FromFirst,
+}
+
+impl Looks {
+    fn of(threads: u8) -> Looks {
+        if threads == 1 { Looks::All } else { Looks::Places }
+    }
+
+    /// The address that places are counted from.
+    fn origin(self, answers: &[Answer]) -> u64 {
+        let first = answers.iter().find(|answer| answer.at != 0).map_or(0, |answer| answer.at);
+        if self == Looks::FromFirst { first } else { 0 }
+    }
+}
+
 /// `before`: mapped and resident bytes of the model before the first call.
-fn first_difference(real: &RealRun, model: &[Answer], before: (u64, u64), is_one_thread: bool) -> Option<String> {
+fn first_difference(real: &RealRun, model: &[Answer], before: (u64, u64), looks: Looks) -> Option<String> {
     let mut library_bytes = 0;
+    let (real_origin, origin) = (looks.origin(&real.answers), looks.origin(model));
     for (nth, (real_answer, model)) in real.answers.iter().zip(model).enumerate() {
-        let place = |answer: &Answer| (answer.at, answer.usable, answer.brk);
-        if place(real_answer) != place(model) {
+        let place = |answer: &Answer, origin: u64| {
+            let from_origin = (answer.at != 0).then(|| answer.at.wrapping_sub(origin));
+            (from_origin, answer.usable, answer.brk)
+        };
+        if place(real_answer, real_origin) != place(model, origin) {
             return Some(format!("call {}: real {real_answer:x?}, model {model:x?}", nth + 1));
         }
         if model.mapped == 0 {
@@ -108,8 +137,8 @@ fn first_difference(real: &RealRun, model: &[Answer], before: (u64, u64), is_one
         if library_bytes == 0 {
             library_bytes = more;
         }
-        // Stacks of threads are resident too; of one thread it is the library's code alone.
-        if is_one_thread && more != library_bytes {
+        // Of one thread it is the library's code alone.
+        if looks == Looks::All && more != library_bytes {
             return Some(format!("call {}: {} bytes more resident than in the model", nth + 1, more.cast_signed()));
         }
     }

@@ -253,7 +253,7 @@ impl<'a> Replay<'a> {
 
     /// Where a block is, as the recording would write it.
     fn place(&mut self, at: Address) -> Place {
-        if self.places == Places::Absolute {
+        if self.places != Places::Offsets {
             self.first_outside.get_or_insert(at);
             return Place::At(at.0);
         }
@@ -294,7 +294,7 @@ impl HeapVerdict {
         let found = block.map(|(at, usable)| (replay.place(at), usable));
         let place = found.map(|(place, _)| match recorded.place {
             // A recording that starts at a random address counts from its first block.
-            Place::FromFirst(_) if replay.places == Places::Absolute => from_first(place, replay.first_outside),
+            Place::FromFirst(_) if replay.places != Places::Offsets => from_first(place, replay.first_outside),
             _ => place,
         });
         let usable = found.map(|(_, usable)| usable);

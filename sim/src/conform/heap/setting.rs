@@ -127,6 +127,8 @@ pub enum Places {
     Offsets,
     /// As addresses; after `M`, from the first block.
     Absolute,
+    /// From the first block: the allocator starts at a random address.
+    FromFirst,
 }
 
 /// How much of each there is.
@@ -334,7 +336,7 @@ mod tests {
             assert_eq!(setting.before.len(), 5, "{}", setting.about);
         }
         assert_eq!(ReplaySetting::one_thread_with("mimalloc").tables.len(), 5);
-        assert_eq!(ReplaySetting::threads_with("mimalloc").places, Places::Absolute);
+        assert_eq!(ReplaySetting::threads_with("mimalloc").places, Places::FromFirst);
     }
 
     #[test]
