@@ -63,6 +63,17 @@ pub struct Counts {
     pub bad_writes: u64,
 }
 
+/// The work that takes time of its own: of [`Counts`], what is compared before and after every call of a program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// System calls of all kinds.
+    pub system_calls: u64,
+    /// See [`Counts::faults`].
+    pub faults: u64,
+    /// See [`Counts::zeroed`].
+    pub zeroed: u64,
+}
+
 impl Counts {
     /// System calls of one kind.
     #[must_use]

@@ -65,10 +65,12 @@ impl Frames {
         &self.map
     }
 
+    #[inline]
     pub(super) fn changes(&self) -> &[FrameChange] {
         &self.changes
     }
 
+    #[inline]
     pub(super) fn clear_changes(&mut self) {
         self.changes.clear();
     }

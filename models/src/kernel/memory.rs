@@ -13,6 +13,7 @@ pub struct ProcessMemory<'a> {
 }
 
 impl<'a> ProcessMemory<'a> {
+    #[inline]
     pub(super) fn new(kernel: &'a mut Kernel, pid: Pid) -> ProcessMemory<'a> {
         ProcessMemory { kernel, pid }
     }
@@ -25,6 +26,7 @@ impl<'a> ProcessMemory<'a> {
     ) -> Result<T, OutOfMemory> {
         self.kernel.tables.woken(self.pid).counts.calls[kind as usize] += 1;
         self.kernel.tables.calls.calls[kind as usize] += 1;
+        self.kernel.tables.system_calls += 1;
         work(self.kernel, self.pid).map_err(|refusal| {
             self.kernel.tables.refusal = Some(refusal);
             OutOfMemory

@@ -49,7 +49,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
-pub use counts::{Counts, SystemCall};
+pub use counts::{Counts, SystemCall, Work};
 pub use frame_map::FrameMap;
 pub use frames::{FrameChange, HandedOver};
 pub use image::Image;
@@ -164,6 +164,8 @@ struct Tables {
     lazy: VecDeque<(u32, PageRange)>,
     /// Calls and faults of all processes that ever were; frames are counted where they change hands.
     calls: Counts,
+    /// The sum of the system calls in `calls`.
+    system_calls: u64,
     /// Page tables of all processes, the top ones included.
     page_tables: u64,
     refusal: Option<Refusal>,
@@ -221,6 +223,7 @@ impl Kernel {
             unmet: BTreeMap::new(),
             lazy: VecDeque::new(),
             calls: Counts::default(),
+            system_calls: 0,
             page_tables: 0,
             refusal: None,
         };
@@ -247,11 +250,13 @@ impl Kernel {
 
     /// Frames that changed hands since [`Kernel::clear_frame_changes`], in order; empty unless the settings want the log.
     #[must_use]
+    #[inline]
     pub fn frame_changes(&self) -> &[FrameChange] {
         self.frames.changes()
     }
 
     /// Empties the log of frames that changed hands.
+    #[inline]
     pub fn clear_frame_changes(&mut self) {
         self.frames.clear_changes();
     }
@@ -260,6 +265,13 @@ impl Kernel {
     #[must_use]
     pub fn counts(&self) -> Counts {
         Counts { taken: self.frames.taken, given: self.frames.given, zeroed: self.frames.zeroed, ..self.tables.calls }
+    }
+
+    /// Of [`Kernel::counts`], the work that takes time.
+    #[inline]
+    #[must_use]
+    pub fn work(&self) -> Work {
+        Work { system_calls: self.tables.system_calls, faults: self.tables.calls.faults, zeroed: self.frames.zeroed }
     }
 
     /// What one process has made the kernel do. Shared code counts for nobody.
@@ -358,6 +370,7 @@ impl Kernel {
     ///
     /// # Panics
     /// When `pid` is not live.
+    #[inline]
     #[must_use]
     pub fn address_space(&self, pid: Pid) -> Option<&AddressSpace> {
         match &self.tables.process(pid).body {
@@ -370,8 +383,11 @@ impl Kernel {
     ///
     /// # Panics
     /// When `pid` is not live.
+    #[inline]
     pub fn memory(&mut self, pid: Pid) -> ProcessMemory<'_> {
-        self.wake(pid);
+        if self.tables.live_mut(pid).is_none() {
+            self.wake(pid);
+        }
         ProcessMemory::new(self, pid)
     }
 
@@ -421,13 +437,20 @@ impl Kernel {
     }
 
     /// Whether `pid` wrote where no frame was left since this was asked last; what was missing.
+    #[inline]
     pub fn take_unmet(&mut self, pid: Pid) -> Option<NoMemory> {
+        if self.tables.unmet.is_empty() {
+            return None;
+        }
         let unmet = self.tables.unmet.get_mut(&pid.0)?;
         std::mem::take(&mut unmet.is_news).then_some(unmet.error)
     }
 
     /// Forgets the unmet writes of `pid`: the process copes without the memory.
+    #[inline]
     pub fn forget_unmet(&mut self, pid: Pid) {
-        self.tables.unmet.remove(&pid.0);
+        if !self.tables.unmet.is_empty() {
+            self.tables.unmet.remove(&pid.0);
+        }
     }
 }

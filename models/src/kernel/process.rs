@@ -95,6 +95,7 @@ pub(super) struct Live {
 const _: () = assert!(size_of::<Option<Process>>() <= 24);
 
 impl Tables {
+    #[inline]
     pub(super) fn process(&self, pid: Pid) -> &Process {
         let process = self.processes.get(pid.0 as usize).and_then(Option::as_ref);
         process.unwrap_or_else(|| panic!("process {pid} is not live"))
@@ -110,6 +111,7 @@ impl Tables {
     }
 
     /// The address space and page table of `pid`, if it has done anything.
+    #[inline]
     pub(super) fn live_mut(&mut self, pid: Pid) -> Option<&mut Live> {
         match self.processes.get_mut(pid.0 as usize) {
             Some(Some(Process { body: Body::Live(live), .. })) => Some(live),

@@ -147,6 +147,7 @@ impl Kernel {
     }
 
     /// Gives a process an address space and a page table of its own, as its image says: its first call is about to come.
+    #[cold]
     pub(super) fn wake(&mut self, pid: Pid) {
         let process = self.tables.process(pid);
         let Body::Quiet(frames) = &process.body else { return };

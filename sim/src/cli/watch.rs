@@ -161,9 +161,10 @@ impl Watchers {
     /// Why it stopped before.
     pub fn run(&mut self, simulation: &mut Simulation, talk: Talk, until: Option<Nanos>) -> Result<(), RunStopped> {
         let progress = Progress::new(talk.quiet, until);
-        while let Some(happened) = simulation.step().map_err(RunStopped::Run)? {
+        while simulation.advance().map_err(RunStopped::Run)? {
+            let happened = simulation.happened();
             if !self.is_idle() {
-                self.see(simulation, &happened).map_err(RunStopped::Watcher)?;
+                self.see(simulation, happened).map_err(RunStopped::Watcher)?;
             }
             if happened.event.is_multiple_of(STRIDE) {
                 progress.at(happened.time, happened.event);

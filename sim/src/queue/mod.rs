@@ -242,7 +242,11 @@ impl<T: Copy> EventQueue<T> {
     }
 
     /// When the next event is due, and of which class it is. Cancelled ones before it are put away.
+    #[inline]
     pub fn next_due(&mut self) -> Option<(Nanos, u8)> {
+        if self.pending == 0 {
+            return None;
+        }
         loop {
             let Some(entry) = self.peek_near() else {
                 if self.refill() {

@@ -1,19 +1,26 @@
 //! A request on its way through heap and kernel, up to where memory fails it.
 
-use framesim_models::frames::FrameRequest;
+use framesim_models::frames::{FrameRequest, FrameRun};
 use framesim_models::heap::{Advice, HeapAllocator, MapRequest, OutOfMemory, ReallocError, SystemMemory};
 use framesim_models::kernel::{self, Kernel, Region};
 use framesim_models::{Address, Nanos, Pid, ThreadId};
 use framesim_workloads::requests::{Request, Slot};
 
 use super::Simulation;
-use super::happened::{Call, Outcome, Refusal};
+use super::happened::{Call, Refusal};
 use super::heaps::{BlockChange, Holdings};
 use super::process::{Attempt, Held, Memory, ProcessId, Stage};
 
 /// What came of trying a call.
 pub(super) enum Tried {
-    Done(Outcome),
+    /// A block or a mapping is, or was, at this address.
+    At(Address),
+    /// Frames were taken or given back.
+    Frames(FrameRun),
+    /// It was served, and nothing was placed.
+    Served,
+    /// Its slot was empty: there was nothing to do.
+    Nothing,
     /// No memory: why, and how far it had come.
     Lacks(Refusal, Stage),
 }
@@ -57,6 +64,7 @@ impl Simulation {
         self.note_holdings(process, change);
     }
 
+    #[inline]
     fn caller(&mut self, process: ProcessId, thread: ThreadId) -> Caller<'_> {
         let record = &mut self.processes[process.index()];
         let memory = record.memory.get_or_insert_default();
@@ -91,6 +99,7 @@ impl Simulation {
 }
 
 impl Caller<'_> {
+    #[inline]
     fn go_on(&mut self, attempt: &Attempt) -> Tried {
         match attempt.stage {
             Stage::Begun => self.begin(&attempt.call),
@@ -103,6 +112,7 @@ impl Caller<'_> {
         }
     }
 
+    #[inline]
     fn begin(&mut self, call: &Call) -> Tried {
         match *call {
             Call::LifeOver { address, bytes } => self.free(address, bytes),
@@ -123,29 +133,32 @@ impl Caller<'_> {
             Call::Request(Request::Mmap { slot, bytes }) => self.map(slot, bytes),
             Call::Request(Request::Munmap { slot }) => self.unmap(slot),
             Call::Request(Request::DontNeed { slot }) => self.dont_need(slot),
-            _ => Tried::Done(Outcome::Served),
+            _ => Tried::Served,
         }
     }
 
     /// The heap, its thread and its system.
+    #[inline]
     fn on_heap<T>(&mut self, call: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> T) -> T {
         let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
         call(heap, self.thread, &mut self.kernel.memory(self.pid))
     }
 
+    #[inline]
     fn allocate(
         &mut self,
         call: &Call,
         touch: u64,
         malloc: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> Result<Address, OutOfMemory>,
     ) -> Tried {
-        match self.on_heap(malloc) {
-            Ok(block) => {
-                self.change = Some(BlockChange::Got { asked: call.bytes().unwrap_or(0) });
-                self.write_new(call, block, touch)
-            }
-            Err(OutOfMemory) => self.lacks(Region::Heap),
+        let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
+        let mut system = self.kernel.memory(self.pid);
+        let Ok(block) = malloc(heap, self.thread, &mut system) else { return self.lacks(Region::Heap) };
+        self.change = Some(BlockChange::Got { asked: call.bytes().unwrap_or(0) });
+        if touch > 0 {
+            system.touch(block, touch);
         }
+        self.written(call, block)
     }
 
     /// Writes the first `touch` bytes of a block that was got just now.
@@ -157,15 +170,17 @@ impl Caller<'_> {
     }
 
     /// The block is there and was written, unless frames were missing.
+    #[inline]
     fn written(&mut self, call: &Call, block: Address) -> Tried {
         if let Some(unmet) = self.kernel.take_unmet(self.pid) {
             return Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block });
         }
         self.keep(call, block);
-        Tried::Done(Outcome::At(block))
+        Tried::At(block)
     }
 
     /// Puts a finished block where the request says.
+    #[inline]
     fn keep(&mut self, call: &Call, at: Address) {
         let Call::Request(request) = *call else { return };
         let bytes = call.bytes().unwrap_or(0);
@@ -210,7 +225,7 @@ impl Caller<'_> {
         let Some(at) = block else {
             self.memory.hold(slot, Held::Empty);
             self.change = Some(BlockChange::Freed { asked: old_bytes });
-            return Tried::Done(Outcome::Served);
+            return Tried::Served;
         };
         self.change = Some(change);
         self.memory.live_bytes += bytes;
@@ -218,14 +233,16 @@ impl Caller<'_> {
         self.write_new(call, at, touch)
     }
 
+    #[inline]
     fn free_slot(&mut self, slot: Slot) -> Tried {
         let Held::Block { at, bytes } = self.memory.held(slot) else {
-            return Tried::Done(Outcome::Nothing);
+            return Tried::Nothing;
         };
         self.memory.hold(slot, Held::Empty);
         self.free(at, bytes)
     }
 
+    #[inline]
     fn free(&mut self, at: Address, bytes: u64) -> Tried {
         let freed = self.on_heap(|heap, thread, os| heap.free(thread, at, os));
         freed.expect("a block in a slot is live");
@@ -233,7 +250,7 @@ impl Caller<'_> {
         self.memory.live_bytes -= bytes;
         // What a free writes into a list lies in pages that it or a malloc before it wrote to.
         self.kernel.forget_unmet(self.pid);
-        Tried::Done(Outcome::At(at))
+        Tried::At(at)
     }
 
     /// Gives a new block back that could not be written.
@@ -245,7 +262,7 @@ impl Caller<'_> {
     fn touch_slot(&mut self, call: &Call, slot: Slot) -> Tried {
         match self.memory.held(slot) {
             Held::Block { at, bytes } | Held::Mapping { at, bytes } => self.write_new(call, at, bytes),
-            _ => Tried::Done(Outcome::Nothing),
+            _ => Tried::Nothing,
         }
     }
 
@@ -253,7 +270,7 @@ impl Caller<'_> {
         match self.kernel.take(self.pid, &FrameRequest::frames(frames)) {
             Ok(run) => {
                 self.memory.hold(slot, Held::Frames(run));
-                Tried::Done(Outcome::Frames(run))
+                Tried::Frames(run)
             }
             Err(no_memory) => Tried::Lacks(Refusal::of(&no_memory), Stage::Begun),
         }
@@ -261,18 +278,18 @@ impl Caller<'_> {
 
     fn give(&mut self, slot: Slot) -> Tried {
         let Held::Frames(run) = self.memory.held(slot) else {
-            return Tried::Done(Outcome::Nothing);
+            return Tried::Nothing;
         };
         self.memory.hold(slot, Held::Empty);
         self.kernel.give(self.pid, run).expect("a run in a slot is taken");
-        Tried::Done(Outcome::Frames(run))
+        Tried::Frames(run)
     }
 
     fn map(&mut self, slot: Slot, bytes: u64) -> Tried {
         match self.kernel.memory(self.pid).mmap(&MapRequest::anywhere(bytes)) {
             Ok(at) => {
                 self.memory.hold(slot, Held::Mapping { at, bytes });
-                Tried::Done(Outcome::At(at))
+                Tried::At(at)
             }
             Err(OutOfMemory) => self.lacks(Region::Mmap),
         }
@@ -280,19 +297,19 @@ impl Caller<'_> {
 
     fn unmap(&mut self, slot: Slot) -> Tried {
         let Held::Mapping { at, bytes } = self.memory.held(slot) else {
-            return Tried::Done(Outcome::Nothing);
+            return Tried::Nothing;
         };
         self.memory.hold(slot, Held::Empty);
         self.kernel.memory(self.pid).munmap(at, bytes);
-        Tried::Done(Outcome::At(at))
+        Tried::At(at)
     }
 
     fn dont_need(&mut self, slot: Slot) -> Tried {
         let Held::Mapping { at, bytes } = self.memory.held(slot) else {
-            return Tried::Done(Outcome::Nothing);
+            return Tried::Nothing;
         };
         self.kernel.memory(self.pid).madvise(at, bytes, Advice::DontNeed);
-        Tried::Done(Outcome::At(at))
+        Tried::At(at)
     }
 
     /// The heap got nothing: the kernel remembers why, unless it was never asked.

@@ -1,7 +1,7 @@
 //! What each kind of work costs in simulated time.
 
 use framesim_models::Nanos;
-use framesim_models::kernel::Counts;
+use framesim_models::kernel::Work;
 use framesim_workloads::requests::Request;
 use framesim_workloads::spec;
 use serde::{Deserialize, Serialize};
@@ -27,9 +27,14 @@ pub(super) struct Spent {
 
 impl Spent {
     #[inline]
-    pub(super) fn between(before: &Counts, after: &Counts) -> Spent {
+    fn is_nothing(&self) -> bool {
+        self.system_calls | self.faults | self.zeroed == 0
+    }
+
+    #[inline]
+    pub(super) fn between(before: &Work, after: &Work) -> Spent {
         Spent {
-            system_calls: after.system_calls() - before.system_calls(),
+            system_calls: after.system_calls - before.system_calls,
             faults: after.faults - before.faults,
             zeroed: after.zeroed - before.zeroed,
         }
@@ -45,6 +50,9 @@ impl Costs {
     /// The cost of a service.
     #[inline]
     pub(super) fn of(&self, attempt: &Attempt, spent: &Spent, switched: bool) -> Nanos {
+        if spent.is_nothing() && !switched {
+            return Nanos(self.base(attempt));
+        }
         let switch = if switched { self.table.context_switch.0 } else { 0 };
         let kernel = [
             spent.system_calls.saturating_mul(self.table.system_call.0),

@@ -2,7 +2,7 @@
 
 use framesim_models::heap::HeapSetting;
 use framesim_models::{Cpu, Nanos, Pid};
-use framesim_workloads::requests::{Request, Stream};
+use framesim_workloads::requests::Stream;
 use framesim_workloads::streams::Domain;
 
 use super::happened::{Call, Outcome, ProcessName, Refusal};
@@ -119,14 +119,21 @@ impl Simulation {
     }
 
     /// Reads the request after the one that was taken just now.
+    #[inline]
     pub(super) fn read_next(&mut self, process: ProcessId, is_first: bool) -> Result<(), RunError> {
         let record = &mut self.processes[process.index()];
         let stream = record.stream.as_mut().expect("a process with requests is alive");
-        let next = self.requests.next(stream)?;
-        record.set_next(next);
-        record.due_from_done = is_first || next.request == Request::Sleep;
+        // Told apart so that a recorded request is copied once, from where the recording was read to.
+        let (gap, sleeps) = match self.requests.next_recorded(stream)? {
+            Some(next) => (next.gap, record.set_next(next)),
+            None => {
+                let next = self.requests.next(stream)?;
+                (next.gap, record.set_next(&next))
+            }
+        };
+        record.due_from_done = is_first || sleeps;
         if !record.due_from_done {
-            record.due = Nanos(record.due.0.saturating_add(next.gap.0));
+            record.due = Nanos(record.due.0.saturating_add(gap.0));
         }
         Ok(())
     }

@@ -185,9 +185,13 @@ impl Simulation {
         Ok(self.advance()?.then_some(self.last))
     }
 
-    /// Goes on by one event, which is in `last` then. `false` when the run is over.
+    /// Goes on by one event, which [`Simulation::happened`] shows then; `false` when the run is over. As [`Simulation::step`],
+    /// without a copy of the event.
+    ///
+    /// # Errors
+    /// As [`Simulation::step`].
     #[inline]
-    fn advance(&mut self) -> Result<bool, RunError> {
+    pub fn advance(&mut self) -> Result<bool, RunError> {
         self.machine.kernel.clear_frame_changes();
         if self.tally.events >= self.limits.events {
             return Err(RunError::Events(self.limits.events));
@@ -207,6 +211,13 @@ impl Simulation {
         Ok(false)
     }
 
+    /// The last event; before the first, nothing of nobody.
+    #[inline]
+    #[must_use]
+    pub fn happened(&self) -> &Happened {
+        &self.last
+    }
+
     /// Goes on to the end.
     ///
     /// # Errors
@@ -221,9 +232,9 @@ impl Simulation {
     /// # Errors
     /// As [`Simulation::step`].
     pub fn run_seen(&mut self, probes: &mut [&mut dyn Probe]) -> Result<(), RunError> {
-        while let Some(happened) = self.step()? {
+        while self.advance()? {
             for probe in probes.iter_mut() {
-                probe.see(self, &happened);
+                probe.see(self, &self.last);
             }
         }
         Ok(())

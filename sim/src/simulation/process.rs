@@ -86,36 +86,50 @@ impl Process {
         }
     }
 
+    /// The gap before it.
     #[inline]
-    pub(super) fn set_next(&mut self, timed: Timed) {
-        let Timed { gap, thread, request } = timed;
-        self.next = match request {
+    fn next_gap(&self) -> Option<Nanos> {
+        match self.next {
+            Next::Nothing => None,
+            Next::Sleep { gap, .. } | Next::Exit { gap, .. } => Some(gap),
+            Next::InMemory => Some(self.memory.as_ref()?.next.as_ref()?.gap),
+        }
+    }
+
+    /// Sets it; whether it is a sleep.
+    #[inline]
+    pub(super) fn set_next(&mut self, timed: &Timed) -> bool {
+        let Timed { gap, thread, .. } = *timed;
+        self.next = match timed.request {
             Request::Sleep => Next::Sleep { thread, gap },
             Request::Exit => Next::Exit { thread, gap },
             _ => {
-                self.memory.get_or_insert_default().next = Some(timed);
+                let memory = self.memory.get_or_insert_default();
+                memory.next = Some(*timed);
+                memory.bring_near(&timed.request);
                 Next::InMemory
             }
         };
+        matches!(timed.request, Request::Sleep)
     }
 
     /// When the first block that ends by itself does so.
     #[inline]
-    pub(super) fn first_life(&self) -> Option<Life> {
-        self.memory.as_ref()?.lives.first()
+    fn first_life_ends(&self) -> Option<Nanos> {
+        Some(self.memory.as_ref()?.lives.first()?.ends)
     }
 
     /// When the next action is due, after a service that ends at `done`.
     #[inline]
     pub(super) fn next_due(&mut self, done: Nanos) -> Nanos {
-        let Some(next) = self.next_request() else { return done };
+        let Some(gap) = self.next_gap() else { return done };
         if std::mem::take(&mut self.due_from_done) {
-            self.due = Nanos(done.0.saturating_add(next.gap.0));
+            self.due = Nanos(done.0.saturating_add(gap.0));
         }
         if self.leaves.is_some() {
             return done;
         }
-        let life = self.first_life().map_or(NEVER, |life| life.ends);
+        let life = self.first_life_ends().unwrap_or(NEVER);
         self.due.min(life).min(self.ends)
     }
 }
@@ -149,7 +163,7 @@ pub(super) struct Memory {
     pub(super) holdings: Holdings,
     /// Its live blocks by class, once it has a heap.
     pub(super) classes: Option<Box<ProcessClasses>>,
-    pub(super) slots: Vec<Held>,
+    pub(super) slots: Vec<Slotted>,
     /// Blocks that end by themselves, earliest first.
     pub(super) lives: Heap<Life>,
     /// Blocks that ever had a life.
@@ -173,6 +187,12 @@ impl Attempt {
         Attempt { thread, call, stage: Stage::Begun, since: None }
     }
 
+    /// Whether it is a request that the next one takes the place of: not what is tried again, nor the last.
+    #[inline]
+    pub(super) fn makes_room(&self) -> bool {
+        self.since.is_none() && matches!(self.call, Call::Request(request) if !matches!(request, Request::Exit))
+    }
+
     /// A call of the process as a whole.
     pub(super) fn main(call: Call) -> Attempt {
         Attempt::of(ThreadId(0), call)
@@ -189,6 +209,45 @@ pub(super) enum Stage {
         /// The block.
         block: Address,
     },
+}
+
+/// What a slot holds, in 16 bytes: a recorded program has as many slots as it ever had live blocks, and uses them at random.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Slotted {
+    /// An address or a first frame in the low 62 bits, its kind above: 0 for nothing.
+    kind_and_place: u64,
+    /// Bytes or frames.
+    length: u64,
+}
+
+const KIND_SHIFT: u32 = 62;
+const _: () = assert!(size_of::<Slotted>() == 16);
+
+impl From<Held> for Slotted {
+    #[inline]
+    fn from(held: Held) -> Slotted {
+        let (kind, place, length) = match held {
+            Held::Empty => (0, 0, 0),
+            Held::Block { at, bytes } => (1, at.0, bytes),
+            Held::Frames(run) => (2, run.start.0, run.frames),
+            Held::Mapping { at, bytes } => (3, at.0, bytes),
+        };
+        assert!(place >> KIND_SHIFT == 0, "addresses of a process have fewer than 48 bits, frames fewer than 33");
+        Slotted { kind_and_place: (kind << KIND_SHIFT) | place, length }
+    }
+}
+
+impl From<Slotted> for Held {
+    #[inline]
+    fn from(Slotted { kind_and_place, length }: Slotted) -> Held {
+        let place = kind_and_place & !(3 << KIND_SHIFT);
+        match kind_and_place >> KIND_SHIFT {
+            0 => Held::Empty,
+            1 => Held::Block { at: Address(place), bytes: length },
+            2 => Held::Frames(FrameRun::new(place, length)),
+            _ => Held::Mapping { at: Address(place), bytes: length },
+        }
+    }
 }
 
 /// What a slot holds.
@@ -221,16 +280,32 @@ impl Memory {
         self.lives_begun += 1;
     }
 
+    #[inline]
     pub(super) fn held(&self, slot: Slot) -> Held {
-        self.slots.get(index(u64::from(slot.0))).copied().unwrap_or_default()
+        self.slots.get(index(u64::from(slot.0))).copied().unwrap_or_default().into()
     }
 
+    #[inline]
     pub(super) fn hold(&mut self, slot: Slot, held: Held) {
         let place = index(u64::from(slot.0));
         if self.slots.len() <= place {
-            self.slots.resize(place + 1, Held::Empty);
+            self.add_slots(place + 1);
         }
-        self.slots[place] = held;
+        self.slots[place] = held.into();
+    }
+
+    #[cold]
+    fn add_slots(&mut self, slots: usize) {
+        self.slots.resize(slots, Slotted::default());
+    }
+
+    /// Looks at a slot that the next call is going to need, so that it is near by then: programs free their blocks in an
+    /// order that no cache foresees.
+    #[inline]
+    fn bring_near(&self, request: &Request) {
+        if let Request::Free { slot } = request {
+            std::hint::black_box(self.slots.get(index(u64::from(slot.0))).map(|slotted| slotted.length));
+        }
     }
 }
 
@@ -272,3 +347,26 @@ impl PartialEq for Life {
 }
 
 impl Eq for Life {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_holds_what_was_put_into_it() {
+        let mut memory = Memory::default();
+        let kinds = [
+            Held::Block { at: Address((1 << 47) - 16), bytes: u64::MAX },
+            Held::Frames(FrameRun::new((1 << 32) - 1, 7)),
+            Held::Mapping { at: Address(0x7fff_f7ff_f000), bytes: 0 },
+            Held::Block { at: Address(0), bytes: 0 },
+            Held::Empty,
+        ];
+        for held in kinds {
+            memory.hold(Slot(2), held);
+            assert_eq!(memory.held(Slot(2)), held);
+        }
+        assert_eq!(memory.held(Slot(1)), Held::Empty, "a slot below one that was used");
+        assert_eq!(memory.held(Slot(9)), Held::Empty, "a slot that nobody used");
+    }
+}

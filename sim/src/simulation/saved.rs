@@ -13,7 +13,7 @@ use super::costs::Costs;
 use super::happened::{ExitReason, Happened, ProcessName};
 use super::heaps::{Holdings, ProcessClasses};
 use super::memory::Waiter;
-use super::process::{Held, Life, Memory, Process, ProcessId, State};
+use super::process::{Held, Life, Memory, Process, ProcessId, Slotted, State};
 use super::processors::Processors;
 use super::setup::Group;
 use super::tally::Tally;
@@ -194,7 +194,7 @@ impl SavedProcess {
             ..Process::NOBODY
         };
         if let Some(next) = self.next {
-            process.set_next(next);
+            process.set_next(&next);
         }
         Ok(process)
     }
@@ -207,7 +207,7 @@ impl SavedMemory {
             live_bytes: memory.live_bytes,
             holdings: memory.holdings,
             classes: memory.classes.clone(),
-            slots: memory.slots.clone(),
+            slots: memory.slots.iter().map(|&slotted| slotted.into()).collect(),
             lives: memory.lives.clone(),
             lives_begun: memory.lives_begun,
         }
@@ -224,7 +224,7 @@ impl SavedMemory {
             live_bytes: self.live_bytes,
             holdings: self.holdings,
             classes: self.classes,
-            slots: self.slots,
+            slots: self.slots.into_iter().map(Slotted::from).collect(),
             lives: self.lives,
             lives_begun: self.lives_begun,
         })

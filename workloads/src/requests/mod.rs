@@ -189,6 +189,19 @@ impl Requests {
         Some(Nanos(law.draw(&mut coins)))
     }
 
+    /// What a process that replays a recording asks for next, where it was read to. `None` for every other process and at the end:
+    /// then [`Requests::next`] tells.
+    ///
+    /// # Errors
+    /// As [`Requests::next`].
+    #[inline]
+    pub fn next_recorded(&mut self, stream: &mut Stream) -> Result<Option<&Timed>, TraceError> {
+        match (&mut stream.state, &self.groups[at(stream.group)].does) {
+            (State::Replay(progress), Plan::Replay(replay)) => replay.next(progress, stream.group, &mut self.readers),
+            _ => Ok(None),
+        }
+    }
+
     /// What the process asks for next; `Exit` at the end and ever after.
     ///
     /// # Errors
@@ -204,10 +217,10 @@ impl Requests {
             }
             (State::Script { progress, .. }, Plan::Script(script)) => script.next(progress),
             (State::Replay(progress), Plan::Replay(replay)) => {
-                match replay.next(progress, stream.group, &stream.origin, &mut self.readers)? {
-                    Some(asked) => return Ok(asked),
+                match replay.next(progress, stream.group, &mut self.readers)? {
+                    Some(asked) => return Ok(*asked),
                     None => {
-                        self.readers.close(stream.group, &stream.origin, progress);
+                        self.readers.close(progress);
                         EXIT
                     }
                 }
@@ -224,7 +237,7 @@ impl Requests {
     /// Forgets what is kept for a process that ends before its stream does.
     pub fn close(&mut self, stream: &Stream) {
         if let State::Replay(progress) = &stream.state {
-            self.readers.close(stream.group, &stream.origin, progress);
+            self.readers.close(progress);
         }
     }
 

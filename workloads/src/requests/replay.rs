@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use framesim_models::{Nanos, ThreadId, index};
 use serde::{Deserialize, Serialize};
 
-use super::{Origin, Request, Timed};
+use super::{Request, Timed};
 use crate::spec::{Pace, Recorded};
 use crate::trace::{Call, ReadAhead, Record, TraceError, TraceReader};
 
@@ -23,13 +23,21 @@ pub(super) struct Replay {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Progress {
     records: u64,
-    /// Where its reader was last; another's is there when it is told apart by its name or position.
+    /// Its reader; not part of the run's state.
     #[serde(skip)]
+    reader: ReaderId,
+}
+
+/// Names a reader, for as long as it is where it was left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct ReaderId {
     place: u32,
+    /// Readers that were opened up to this one; 0 for none.
+    number: u32,
 }
 
 impl Progress {
-    pub(super) const START: Progress = Progress { records: 0, place: 0 };
+    pub(super) const START: Progress = Progress { records: 0, reader: ReaderId { place: 0, number: 0 } };
 }
 
 /// Readers of the processes that are replaying. Not part of a run's state: one that is not here is opened again and read up
@@ -43,27 +51,22 @@ pub(super) struct Readers {
     fresh: Vec<(u32, TraceReader)>,
     /// Readers with a thread of their own.
     threads: usize,
+    /// Readers ever opened.
+    opened: u32,
 }
 
 /// The reader of one process.
 #[derive(Debug)]
 struct Open {
-    group: u32,
-    origin: Origin,
-    reader: ReadAhead,
+    number: u32,
+    reader: ReadAhead<Timed>,
     has_thread: bool,
 }
 
-impl Open {
-    fn is_of(&self, group: u32, origin: &Origin) -> bool {
-        self.group == group && self.origin == *origin
-    }
-}
-
 impl Clone for Readers {
-    /// A copy opens its own files, when it needs them.
+    /// A copy opens its own files, when it needs them; no number of the original names one of them.
     fn clone(&self) -> Readers {
-        Readers::default()
+        Readers { opened: self.opened, ..Readers::default() }
     }
 }
 
@@ -74,61 +77,59 @@ impl Readers {
         Ok(())
     }
 
-    /// The reader of a process, where it is in its recording.
+    /// The reader of a process of `group`, where it is in its recording.
     #[inline]
     fn at(
         &mut self,
         group: u32,
-        origin: &Origin,
         progress: &mut Progress,
         replay: &Replay,
-    ) -> Result<&mut ReadAhead, TraceError> {
-        let place = index(progress.place.into());
+    ) -> Result<&mut ReadAhead<Timed>, TraceError> {
         let is_there = self
             .open
-            .get(place)
+            .get(index(progress.reader.place.into()))
             .and_then(Option::as_ref)
-            .is_some_and(|open| open.reader.taken() == progress.records && open.is_of(group, origin));
+            .is_some_and(|open| open.number == progress.reader.number && open.reader.taken() == progress.records);
         if !is_there {
-            self.open_at(group, origin, progress, replay)?;
+            self.open_at(group, progress, replay)?;
         }
-        let open = self.open[index(progress.place.into())].as_mut();
+        let open = self.open[index(progress.reader.place.into())].as_mut();
         Ok(&mut open.expect("it is there, or was put there").reader)
     }
 
     #[cold]
-    fn open_at(
-        &mut self,
-        group: u32,
-        origin: &Origin,
-        progress: &mut Progress,
-        replay: &Replay,
-    ) -> Result<(), TraceError> {
+    fn open_at(&mut self, group: u32, progress: &mut Progress, replay: &Replay) -> Result<(), TraceError> {
         // A copy of the process may have been here, and gone on.
-        self.close(group, origin, progress);
+        self.close(progress);
         let fresh = self.fresh.iter().position(|&(of, _)| of == group);
         let reader = match fresh {
             Some(fresh) => self.fresh.swap_remove(fresh).1,
             None => TraceReader::open(&replay.file)?,
         };
         let has_thread = self.threads < THREADS_MOST;
-        let mut reader = if has_thread { ReadAhead::on_a_thread(reader) } else { ReadAhead::in_place(reader) };
+        let recorded = replay.recorded.clone();
+        let timed = move |record: &Record| timed(&recorded, record);
+        let mut reader =
+            if has_thread { ReadAhead::on_a_thread(reader, timed) } else { ReadAhead::in_place(reader, timed) };
         while reader.taken() < progress.records && reader.next_record()?.is_some() {}
         self.threads += usize::from(has_thread);
-        progress.place = self.vacant.pop().unwrap_or_else(|| {
+        self.opened += 1;
+        let place = self.vacant.pop().unwrap_or_else(|| {
             self.open.push(None);
             u32::try_from(self.open.len() - 1).expect("fewer than 2^32 processes replay at one time")
         });
-        self.open[index(progress.place.into())] = Some(Open { group, origin: origin.clone(), reader, has_thread });
+        progress.reader = ReaderId { place, number: self.opened };
+        self.open[index(place.into())] = Some(Open { number: self.opened, reader, has_thread });
         Ok(())
     }
 
     /// Forgets the reader of a process, if it has one.
-    pub(super) fn close(&mut self, group: u32, origin: &Origin, progress: &Progress) {
-        let Some(place) = self.open.get_mut(index(progress.place.into())) else { return };
-        if let Some(open) = place.take_if(|open| open.is_of(group, origin)) {
+    pub(super) fn close(&mut self, progress: &Progress) {
+        let ReaderId { place, number } = progress.reader;
+        let Some(open) = self.open.get_mut(index(place.into())) else { return };
+        if let Some(open) = open.take_if(|open| open.number == number) {
             self.threads -= usize::from(open.has_thread);
-            self.vacant.push(progress.place);
+            self.vacant.push(place);
         }
     }
 }
@@ -139,45 +140,37 @@ impl Replay {
     }
 
     #[inline]
-    pub(super) fn next(
+    pub(super) fn next<'r>(
         &self,
         progress: &mut Progress,
         group: u32,
-        origin: &Origin,
-        readers: &mut Readers,
-    ) -> Result<Option<Timed>, TraceError> {
-        let reader = readers.at(group, origin, progress, self)?;
-        let Some(record) = reader.next_record()? else {
-            return Ok(None);
-        };
-        let timed = self.timed(record);
-        progress.records = reader.taken();
-        Ok(Some(timed))
+        readers: &'r mut Readers,
+    ) -> Result<Option<&'r Timed>, TraceError> {
+        let timed = readers.at(group, progress, self)?.next_record()?;
+        progress.records += u64::from(timed.is_some());
+        Ok(timed)
     }
+}
 
-    #[inline]
-    fn timed(&self, record: &Record) -> Timed {
-        let gap = match self.recorded.pace {
-            Pace::Recorded => Nanos(record.gap_ns),
-            Pace::Every(span) => span.nanos(),
-        };
-        let thread = if self.recorded.one_thread { ThreadId(0) } else { record.thread };
-        Timed { gap, thread, request: self.request(record.call) }
-    }
+/// A recorded call as a request.
+fn timed(recorded: &Recorded, record: &Record) -> Timed {
+    let gap = match recorded.pace {
+        Pace::Recorded => Nanos(record.gap_ns),
+        Pace::Every(span) => span.nanos(),
+    };
+    let thread = if recorded.one_thread { ThreadId(0) } else { record.thread };
+    Timed { gap, thread, request: request(recorded, record.call) }
+}
 
-    #[inline]
-    fn request(&self, call: Call) -> Request {
-        let touch = |bytes: u64| self.recorded.touch.of(bytes);
-        match call {
-            Call::Malloc { slot, bytes } => {
-                Request::Malloc { slot: Some(slot), bytes, touch: touch(bytes), life: None }
-            }
-            Call::Calloc { slot, count, bytes } => {
-                Request::Calloc { slot, count, bytes, touch: touch(count.saturating_mul(bytes)) }
-            }
-            Call::Aligned { slot, align, bytes } => Request::AlignedAlloc { slot, align, bytes, touch: touch(bytes) },
-            Call::Realloc { slot, bytes } => Request::Realloc { slot, bytes, touch: touch(bytes) },
-            Call::Free { slot } => Request::Free { slot },
+fn request(recorded: &Recorded, call: Call) -> Request {
+    let touch = |bytes: u64| recorded.touch.of(bytes);
+    match call {
+        Call::Malloc { slot, bytes } => Request::Malloc { slot: Some(slot), bytes, touch: touch(bytes), life: None },
+        Call::Calloc { slot, count, bytes } => {
+            Request::Calloc { slot, count, bytes, touch: touch(count.saturating_mul(bytes)) }
         }
+        Call::Aligned { slot, align, bytes } => Request::AlignedAlloc { slot, align, bytes, touch: touch(bytes) },
+        Call::Realloc { slot, bytes } => Request::Realloc { slot, bytes, touch: touch(bytes) },
+        Call::Free { slot } => Request::Free { slot },
     }
 }

@@ -9,17 +9,17 @@ use std::thread;
 
 use super::{Record, TraceError, TraceReader};
 
-/// Records handed over at once: as many as stay in a processor's own cache.
-const BLOCK_RECORDS: usize = 1024;
+/// Records handed over at once: so many that waking the other thread costs next to nothing for each.
+const BLOCK_RECORDS: usize = 4096;
 /// Blocks that may wait.
-const BLOCKS_WAITING: usize = 4;
+const BLOCKS_WAITING: usize = 3;
 /// Records read at once where there is no thread.
 const RECORDS_IN_PLACE: usize = 64;
 
-/// A trace of which the next records may have been read already.
-pub struct ReadAhead {
-    source: Source,
-    block: Block,
+/// A trace of which the next records may have been read already, each as what its user wants it to be.
+pub struct ReadAhead<T> {
+    source: Source<T>,
+    block: Block<T>,
     /// The next record of the block.
     at: usize,
     /// Records returned.
@@ -27,61 +27,65 @@ pub struct ReadAhead {
 }
 
 /// Some records, and how the trace ends if it ends with them.
-#[derive(Default)]
-struct Block {
-    records: Vec<Record>,
+struct Block<T> {
+    records: Vec<T>,
     end: Option<Result<(), TraceError>>,
 }
 
-enum Source {
+/// Puts records into an empty list, so many at most; says how the trace ends if it ends with them.
+type Fill<T> = Box<dyn FnMut(&mut Vec<T>, usize) -> Option<Result<(), TraceError>> + Send>;
+
+enum Source<T> {
     Thread {
-        blocks: Receiver<Block>,
+        blocks: Receiver<Block<T>>,
         /// Empty lists on their way back.
-        spent: SyncSender<Vec<Record>>,
+        spent: SyncSender<Vec<T>>,
     },
-    InPlace(Box<TraceReader>),
+    InPlace(Fill<T>),
     /// The trace has ended.
     Nothing,
 }
 
-impl fmt::Debug for ReadAhead {
+impl<T> fmt::Debug for ReadAhead<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "after record {}", self.taken)
     }
 }
 
-impl ReadAhead {
-    /// Reads on a thread of its own, which ends when the trace does or when nobody listens any more. In place when the system
-    /// has no thread to give.
+impl<T: Send + 'static> ReadAhead<T> {
+    /// Reads on a thread of its own, which ends when the trace does or when nobody listens any more; in place when the system
+    /// has no thread to give. Each record becomes what `convert` makes of it.
     #[must_use]
-    pub fn on_a_thread(reader: TraceReader) -> ReadAhead {
+    pub fn on_a_thread(reader: TraceReader, convert: impl Fn(&Record) -> T + Send + 'static) -> ReadAhead<T> {
         let (sender, blocks) = sync_channel(BLOCKS_WAITING);
         let (spent, empty) = sync_channel(BLOCKS_WAITING + 2);
         // The reader goes to the thread only once there is one.
-        let (to_thread, reader_of_thread) = sync_channel::<TraceReader>(1);
+        let (to_thread, fill_of_thread) = sync_channel::<Fill<T>>(1);
         let read = move || {
-            if let Ok(reader) = reader_of_thread.recv() {
-                read_all(reader, &sender, &empty);
+            if let Ok(fill) = fill_of_thread.recv() {
+                read_all(fill, &sender, &empty);
             }
         };
+        let fill = fill_from(reader, convert);
         if thread::Builder::new().name("trace".to_owned()).spawn(read).is_err() {
-            return ReadAhead::in_place(reader);
+            return ReadAhead::from(Source::InPlace(fill));
         }
-        to_thread.send(reader).expect("the thread waits for its reader");
+        to_thread.send(fill).expect("the thread waits for its reader");
         ReadAhead::from(Source::Thread { blocks, spent })
     }
 
     /// Reads on the caller's thread, when records are asked for.
     #[must_use]
-    pub fn in_place(reader: TraceReader) -> ReadAhead {
-        ReadAhead::from(Source::InPlace(Box::new(reader)))
+    pub fn in_place(reader: TraceReader, convert: impl Fn(&Record) -> T + Send + 'static) -> ReadAhead<T> {
+        ReadAhead::from(Source::InPlace(fill_from(reader, convert)))
     }
 
-    fn from(source: Source) -> ReadAhead {
-        ReadAhead { source, block: Block::default(), at: 0, taken: 0 }
+    fn from(source: Source<T>) -> ReadAhead<T> {
+        ReadAhead { source, block: Block { records: Vec::new(), end: None }, at: 0, taken: 0 }
     }
 
     /// Records returned so far.
+    #[inline]
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken
@@ -92,7 +96,7 @@ impl ReadAhead {
     /// # Errors
     /// As [`TraceReader::next_record`]; after an error nothing comes.
     #[inline]
-    pub fn next_record(&mut self) -> Result<Option<&Record>, TraceError> {
+    pub fn next_record(&mut self) -> Result<Option<&T>, TraceError> {
         if self.at == self.block.records.len() && !self.next_block()? {
             return Ok(None);
         }
@@ -118,7 +122,7 @@ impl ReadAhead {
                     // When the thread has enough lists, this one is dropped.
                     let _ = spent.try_send(old.records);
                 }
-                Source::InPlace(reader) => self.block.fill(reader, RECORDS_IN_PLACE),
+                Source::InPlace(fill) => self.block.end = fill(&mut self.block.records, RECORDS_IN_PLACE),
                 Source::Nothing => return Ok(false),
             }
         }
@@ -126,27 +130,27 @@ impl ReadAhead {
     }
 }
 
-impl Block {
-    /// Reads up to `most` records.
-    fn fill(&mut self, reader: &mut TraceReader, most: usize) {
-        while self.records.len() < most {
+fn fill_from<T>(mut reader: TraceReader, convert: impl Fn(&Record) -> T + Send + 'static) -> Fill<T> {
+    Box::new(move |records, most| {
+        while records.len() < most {
             match reader.next_record() {
-                Ok(Some(record)) => self.records.push(record),
-                Ok(None) => return self.end = Some(Ok(())),
-                Err(error) => return self.end = Some(Err(error)),
+                Ok(Some(record)) => records.push(convert(&record)),
+                Ok(None) => return Some(Ok(())),
+                Err(error) => return Some(Err(error)),
             }
         }
-    }
+        None
+    })
 }
 
-fn read_all(mut reader: TraceReader, blocks: &SyncSender<Block>, spent: &Receiver<Vec<Record>>) {
+fn read_all<T>(mut fill: Fill<T>, blocks: &SyncSender<Block<T>>, spent: &Receiver<Vec<T>>) {
     loop {
-        let mut block = Block { records: spent.try_recv().unwrap_or_default(), end: None };
-        block.records.clear();
-        block.records.reserve(BLOCK_RECORDS);
-        block.fill(&mut reader, BLOCK_RECORDS);
-        let is_end = block.end.is_some();
-        if blocks.send(block).is_err() || is_end {
+        let mut records = spent.try_recv().unwrap_or_default();
+        records.clear();
+        records.reserve(BLOCK_RECORDS);
+        let end = fill(&mut records, BLOCK_RECORDS);
+        let is_end = end.is_some();
+        if blocks.send(Block { records, end }).is_err() || is_end {
             return;
         }
     }
@@ -187,12 +191,14 @@ mod tests {
 
     #[test]
     fn what_is_read_ahead_is_what_the_reader_reads() {
-        for calls in [0, 1, 63, 64, 65, 1023, 1024, 1025, 5000] {
+        for calls in [0, 1, 63, 64, 65, 4095, 4096, 4097, 9000] {
             for last in ["", "f 0 1\n", "f 0 999999\n", "m 0 x"] {
                 let text = text(calls, last);
                 let mut plain = reader(&text);
                 let expected = all(|| plain.next_record());
-                for mut ahead in [ReadAhead::on_a_thread(reader(&text)), ReadAhead::in_place(reader(&text))] {
+                let (thread, place) = (reader(&text), reader(&text));
+                let copy = Record::clone;
+                for mut ahead in [ReadAhead::on_a_thread(thread, copy), ReadAhead::in_place(place, copy)] {
                     let read = all(|| ahead.next_record().map(Option::<&Record>::copied));
                     assert_eq!(read, expected, "{calls} calls and {last:?}");
                     assert_eq!(ahead.taken(), expected.0.len() as u64);
@@ -214,10 +220,11 @@ mod tests {
     #[test]
     fn a_thread_that_nobody_listens_to_ends() {
         let text = text(100_000, "");
-        for taken in [0, 1, 3000] {
+        for taken in [0, 1, 9000] {
             let (sender, ended) = channel();
             let source = Told(Cursor::new(text.clone().into_bytes()), sender);
-            let mut ahead = ReadAhead::on_a_thread(TraceReader::from_source("t.trace", source).expect("a trace"));
+            let reader = TraceReader::from_source("t.trace", source).expect("a trace");
+            let mut ahead = ReadAhead::on_a_thread(reader, |record| record.id);
             for _ in 0..taken {
                 ahead.next_record().expect("a sound trace");
             }

@@ -293,17 +293,23 @@ impl HeapAllocator for Glibc {
     }
 
     fn stats(&self) -> HeapStats {
-        let caches = || self.threads.iter().filter_map(|thread| thread.cache.as_ref());
+        // Asked for after every call: one walk over caches, one over arenas.
+        let (mut table_units, mut cached) = (0, 0);
+        for cache in self.threads.iter().filter_map(|thread| thread.cache.as_ref()) {
+            table_units += cache.table_units;
+            cached += cache.units;
+        }
+        let mut own = 0;
+        for arena in &self.arenas {
+            own += arena.own_bytes;
+            cached += arena.fast_units;
+        }
         let live_bytes = self.live_units * chunk::UNIT_BYTES;
-        let tables = caches().map(|cache| cache.table_units).sum::<u64>() * chunk::UNIT_BYTES;
         // Whole heaps are taken from the kernel, although only their low part is writable.
         let main: u64 = self.arenas.first().map_or(0, |arena| arena.held_bytes);
         let held = main + self.heaps.bytes() + self.mapped.bytes;
-        let own: u64 = self.arenas.iter().map(|arena| arena.own_bytes).sum();
-        let cached = caches().map(|cache| cache.units).sum::<u64>()
-            + self.arenas.iter().map(|arena| arena.fast_units).sum::<u64>();
         let usable = live_bytes - self.live_blocks * LOST_BYTES + self.mapped.usable;
-        let free = held - self.mapped.bytes - own - tables - live_bytes;
+        let free = held - self.mapped.bytes - own - table_units * chunk::UNIT_BYTES - live_bytes;
         HeapStats {
             blocks: self.live_blocks + self.mapped.blocks(),
             usable,

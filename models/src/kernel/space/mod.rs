@@ -140,6 +140,7 @@ impl AddressSpace {
     }
 
     /// Pages of all areas.
+    #[inline]
     #[must_use]
     pub fn mapped_pages(&self) -> u64 {
         self.mapped
@@ -152,6 +153,7 @@ impl AddressSpace {
     }
 
     /// Of the resident pages, those that `MADV_FREE` gave up and nobody wrote since.
+    #[inline]
     #[must_use]
     pub fn lazy_pages(&self) -> u64 {
         self.tables.lazy_pages()

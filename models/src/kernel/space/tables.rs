@@ -95,6 +95,7 @@ impl Tables {
         self.present
     }
 
+    #[inline]
     pub(crate) fn lazy_pages(&self) -> u64 {
         self.lazy
     }

@@ -133,6 +133,8 @@ pub(super) struct HeapTally {
 /// Sums of values times weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Means {
+    /// The weight since held or resident memory changed last, which most calls do not: not yet in their sums.
+    steady: u64,
     weight: u128,
     held: u128,
     resident_pages: u128,
@@ -143,15 +145,21 @@ struct Means {
 
 impl Means {
     #[inline]
-    fn add(&mut self, weight: u64, holdings: &Holdings, ratio_ppm: Option<u64>) {
-        let times = |value: u64| u128::from(value) * u128::from(weight);
-        self.weight += u128::from(weight);
-        self.held += times(holdings.heap_bytes);
-        self.resident_pages += times(holdings.resident_pages);
+    fn add(&mut self, weight: u64, ratio_ppm: Option<u64>) {
+        self.steady += weight;
         if let Some(ratio) = ratio_ppm {
             self.live_weight += u128::from(weight);
-            self.ratio_ppm += times(ratio);
+            self.ratio_ppm += u128::from(ratio) * u128::from(weight);
         }
+    }
+
+    /// Takes the steady weight into all sums: the values are about to change, or to be told.
+    #[inline]
+    fn settle(&mut self, holdings: &Holdings) {
+        let weight = u128::from(std::mem::take(&mut self.steady));
+        self.weight += weight;
+        self.held += weight * u128::from(holdings.heap_bytes);
+        self.resident_pages += weight * u128::from(holdings.resident_pages);
     }
 }
 
@@ -178,7 +186,7 @@ impl HeapTally {
         }
         self.replace(before, after);
         if is_call {
-            self.by_call.add(1, &self.now, self.ratio_ppm);
+            self.by_call.add(1, self.ratio_ppm);
         }
         if after.heap_bytes > self.largest.1.holdings.heap_bytes {
             self.largest = (ordinal, Moment { time, holdings: *after });
@@ -201,13 +209,17 @@ impl HeapTally {
     fn pass_time(&mut self, time: Nanos) {
         let weight = time.0 - self.since.0;
         if weight > 0 {
-            self.by_time.add(weight, &self.now, self.ratio_ppm);
+            self.by_time.add(weight, self.ratio_ppm);
             self.since = time;
         }
     }
 
     #[inline]
     fn replace(&mut self, before: &Holdings, after: &Holdings) {
+        if before.heap_bytes != after.heap_bytes || before.resident_pages != after.resident_pages {
+            self.by_time.settle(&self.now);
+            self.by_call.settle(&self.now);
+        }
         self.now.replace(before, after);
         self.ratio_ppm = ratio_ppm(self.now.heap_bytes, self.now.live_bytes);
         self.resident_pages_peak = self.resident_pages_peak.max(self.now.resident_pages);

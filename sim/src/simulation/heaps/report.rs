@@ -186,8 +186,10 @@ impl HeapTally {
         if self.processes == 0 {
             return None;
         }
-        let mut by_time = self.by_time;
-        by_time.add(time.0.saturating_sub(self.since.0), &self.now, self.ratio_ppm);
+        let (mut by_time, mut by_call) = (self.by_time, self.by_call);
+        by_time.add(time.0.saturating_sub(self.since.0), self.ratio_ppm);
+        by_time.settle(&self.now);
+        by_call.settle(&self.now);
         let (ordinal, moment) = &self.largest;
         let kinds = SystemCall::ALL.iter().zip(self.calls.iter().zip(calls));
         Some(HeapSummary {
@@ -201,9 +203,9 @@ impl HeapTally {
             largest: LargestProcess { ordinal: *ordinal, moment: HeapMoment::of(moment, page_bytes) },
             means: HeapMeans {
                 held_by_time: mean(by_time.held, by_time.weight),
-                held_by_call: mean(self.by_call.held, self.by_call.weight),
+                held_by_call: mean(by_call.held, by_call.weight),
                 resident_by_time: mean(by_time.resident_pages * u128::from(page_bytes), by_time.weight),
-                resident_by_call: mean(self.by_call.resident_pages * u128::from(page_bytes), self.by_call.weight),
+                resident_by_call: mean(by_call.resident_pages * u128::from(page_bytes), by_call.weight),
             },
             held_to_live: self.ratios(&by_time),
             system_calls: kinds.map(|(kind, (ended, alive))| (kind.name(), ended + alive)).collect(),
