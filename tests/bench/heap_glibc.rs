@@ -16,7 +16,7 @@ use framesim_models::kernel::AddressSpace;
 use framesim_models::kernel::space::SpaceSettings;
 use framesim_models::{Address, Coins, ThreadId, index};
 use framesim_tests::packed::{beside, data, text};
-use framesim_tests::real_heap::{Asks, Call, RealHeap};
+use framesim_tests::real_heap::{Asks, Call, RealHeap, recorded_calls};
 
 const ROUNDS: usize = 9;
 
@@ -25,7 +25,7 @@ fn main() {
         Some(beside) => ("python-mix", text(&beside.join("traces/heap/python-mix.trace.zst"))),
         None => ("ls", text(&data().join("heap/traces/ls.trace.zst"))),
     };
-    let calls = calls(&trace);
+    let calls = recorded_calls(&trace);
     if std::env::args().any(|arg| arg == "--once") {
         // For profilers: the model alone, one time.
         let nanos = time(&calls, &mut Counting::default(), false, &mut 0);
@@ -54,29 +54,6 @@ fn main() {
     }
     println!("  model alone          {:6.1}   {:.2} times the real one", best[1], best[1] / best[0]);
     println!("  with residency       {:6.1}   {:.2} times the real one", best[2], best[2] / best[0]);
-}
-
-fn calls(trace: &str) -> Vec<Call> {
-    let mut calls = Vec::new();
-    for line in trace.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let kind = words.next().unwrap_or("#");
-        if kind.starts_with(['#', 't']) {
-            continue;
-        }
-        let mut numbers = words.skip(1).map(|word| word.parse::<u64>().expect("a number"));
-        let mut number = || numbers.next().expect("one more number");
-        let id = u32::try_from(number()).expect("a block's number");
-        let asks = match kind {
-            "m" => Asks::Malloc(id, number()),
-            "c" => Asks::Calloc(id, number(), number()),
-            "r" => Asks::Realloc(id, u32::try_from(number()).expect("a block's number"), number()),
-            "a" => Asks::Aligned(id, number(), number()),
-            _ => Asks::Free(id),
-        };
-        calls.push(Call { thread: 0, asks });
-    }
-    calls
 }
 
 /// Nanoseconds of all calls.

@@ -35,6 +35,34 @@ pub enum Asks {
     Exit,
 }
 
+/// The calls of a heap trace, all by one thread.
+///
+/// # Panics
+/// When it is not one: the data belong to the test.
+#[must_use]
+pub fn recorded_calls(trace: &str) -> Vec<Call> {
+    let mut calls = Vec::new();
+    for line in trace.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let kind = words.next().unwrap_or("#");
+        if kind.starts_with(['#', 't']) {
+            continue;
+        }
+        let mut numbers = words.skip(1).map(|word| word.parse::<u64>().expect("a number"));
+        let mut number = || numbers.next().expect("one more number");
+        let id = u32::try_from(number()).expect("a block's number");
+        let asks = match kind {
+            "m" => Asks::Malloc(id, number()),
+            "c" => Asks::Calloc(id, number(), number()),
+            "r" => Asks::Realloc(id, u32::try_from(number()).expect("a block's number"), number()),
+            "a" => Asks::Aligned(id, number(), number()),
+            _ => Asks::Free(id),
+        };
+        calls.push(Call { thread: 0, asks });
+    }
+    calls
+}
+
 /// What came of a call. Sizes of the process are those after every 256th call and the last; 0 in between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
