@@ -253,3 +253,17 @@ enum Force {
     No,
     Yes,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_the_last_class_0_loses_room_twice() {
+        let mut central = Central::new(&TcmallocOptions::default());
+        let classes = CLASSES.count();
+        let first: Vec<u8> = (0..classes).map(|_| central.next_victim()).collect();
+        assert!(first.into_iter().eq(0..classes));
+        assert_eq!([(); 4].map(|()| central.next_victim()), [0, 0, 1, 2]);
+    }
+}

@@ -352,7 +352,7 @@ impl PageHeap {
 }
 
 /// 1000 pages for each page released at a rate of 1, in thousandths of it.
-fn delay_pages(released: u64, rate_thousandths: u64) -> i64 {
+pub(super) fn delay_pages(released: u64, rate_thousandths: u64) -> i64 {
     let pages = u128::from(released) * 1_000_000 / u128::from(rate_thousandths);
     i64::try_from(pages.min(DELAY_PAGES_MAX.into())).expect("at most a million pages")
 }
