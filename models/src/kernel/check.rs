@@ -114,12 +114,21 @@ impl Kernel {
         for (&image, code) in &self.tables.shared {
             claim_parts(&self.tables.loaded[image.index()].shared_parts, &code.frames, None, &mut claims);
         }
-        claims.extend(self.tables.slabs.iter().map(|run| Claim { run, region: Region::Slab, pid: None }));
+        self.claim_threads(&mut claims);
+        let slabs = self.tables.slabs.iter().chain(self.tables.thread_slabs.iter());
+        claims.extend(slabs.map(|run| Claim { run, region: Region::Slab, pid: None }));
         for (&(pid, start), &(_, asked)) in &self.tables.taken {
             let run = FrameRun { start: long(start), frames: u64::from(asked) };
             claims.push(Claim { run, region: Region::Taken, pid: Some(Pid(pid)) });
         }
         claims
+    }
+
+    fn claim_threads(&self, claims: &mut Vec<Claim>) {
+        for (&(pid, _), thread) in &self.tables.threads {
+            let runs = thread.stack_runs(&self.tables.settings);
+            claims.extend(runs.map(|run| Claim { run, region: Region::KernelStack, pid: Some(Pid(pid)) }));
+        }
     }
 
     fn claim_live(&self, pid: Pid, loaded: &Loaded, live: &Live, claims: &mut Vec<Claim>) {
@@ -142,6 +151,9 @@ impl Kernel {
         let tables: u64 = self.pids().map(|pid| self.pages_of(pid).page_tables).sum();
         ensure(tables == self.page_tables(), || format!("{tables} page tables, {} counted", self.page_tables()))?;
         let objects = self.pids().filter(|&pid| self.tables.process(pid).object.is_some()).count() as u64;
+        let objects = objects + self.tables.threads.values().filter(|thread| thread.object.is_some()).count() as u64;
+        let orphan = self.tables.threads.keys().find(|(pid, _)| !self.is_live(Pid(*pid)));
+        ensure(orphan.is_none(), || format!("{orphan:?} is a thread of no process"))?;
         ensure(objects == self.kernel_objects(), || format!("{objects} objects, {} counted", self.kernel_objects()))?;
         let mut taken = [0; Region::ALL.len()];
         self.frame_map().for_each_run(|owner, run| taken[owner.region as usize] += run.frames);

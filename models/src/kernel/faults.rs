@@ -4,10 +4,10 @@ use super::page_table::PageTable;
 use super::space::{Area, AreaFlags, BadWrite, PageRange, Remap, TABLE_LEVELS, TableChange, TableId};
 use super::spawn::Asked;
 use super::{Kernel, NoMemory, Owner, Region, Unmet};
-use crate::Pid;
 use crate::frames::{AllocError, FrameNumber, FrameRequest, FrameRun, MigrateType};
 use crate::kernel::frames::Frames;
 use crate::kernel::process::Live;
+use crate::{Pid, ThreadId};
 
 /// Lazily freed pages that go at once when a request finds no frame.
 const RECLAIM_BATCH: u64 = 32;
@@ -43,6 +43,11 @@ pub(super) struct Wanted {
 pub(super) fn request_for(region: Region, frames: u64) -> FrameRequest {
     let migrate = if region.is_kernel() { MigrateType::Unmovable } else { MigrateType::Movable };
     FrameRequest { migrate, ..FrameRequest::frames(frames) }
+}
+
+/// Whether an area is the stack of the main thread or of another.
+pub(super) fn is_stack(flags: AreaFlags) -> bool {
+    flags.has(AreaFlags::GROWS_DOWN) || flags.has(AreaFlags::THREAD_STACK)
 }
 
 /// Takes the present pages of `pages` out of a page table and gives their frames back, but for those in `shared`, which
@@ -103,27 +108,29 @@ impl Kernel {
         gone
     }
 
-    /// A write to `pages`, not all of which are present and wanted.
-    pub(super) fn touch_slowly(&mut self, pid: Pid, pages: PageRange) {
+    /// A write of a thread to `pages`, not all of which are present and wanted.
+    pub(super) fn touch_slowly(&mut self, pid: Pid, thread: ThreadId, pages: PageRange) {
         self.tables.woken(pid).space.write_again(pages);
         if let Err((left, error)) = self.write(pid, pages) {
-            let unmet = self.tables.unmet.entry(pid.0).or_insert(Unmet { ranges: Vec::new(), error, is_news: true });
+            let by = (pid.0, thread.0);
+            let unmet = self.tables.unmet.entry(by).or_insert(Unmet { ranges: Vec::new(), error, is_news: true });
             unmet.ranges.push(left);
             (unmet.error, unmet.is_news) = (error, true);
         }
     }
 
-    /// Tries the unmet writes of `pid` again, in their order.
+    /// Tries the unmet writes of a thread of `pid` again, in their order.
     ///
     /// # Errors
     /// [`NoMemory`] when frames are missing still; what could be met is met, the rest is remembered.
-    pub fn settle(&mut self, pid: Pid) -> Result<(), NoMemory> {
-        let Some(unmet) = self.tables.unmet.remove(&pid.0) else { return Ok(()) };
+    pub fn settle(&mut self, pid: Pid, thread: ThreadId) -> Result<(), NoMemory> {
+        let by = (pid.0, thread.0);
+        let Some(unmet) = self.tables.unmet.remove(&by) else { return Ok(()) };
         let mut ranges = unmet.ranges.into_iter();
         while let Some(pages) = ranges.next() {
             if let Err((left, error)) = self.write(pid, pages) {
                 let ranges = std::iter::once(left).chain(ranges).collect();
-                self.tables.unmet.insert(pid.0, Unmet { ranges, error, is_news: false });
+                self.tables.unmet.insert(by, Unmet { ranges, error, is_news: false });
                 return Err(error);
             }
         }
@@ -184,7 +191,7 @@ impl Kernel {
         match image.region_of(page) {
             Some(region) => region,
             None if is_heap => Region::Heap,
-            None if area.flags.has(AreaFlags::GROWS_DOWN) => Region::Stack,
+            None if is_stack(area.flags) => Region::Stack,
             None => Region::Mmap,
         }
     }

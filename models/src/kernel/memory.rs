@@ -1,21 +1,38 @@
 //! The system calls of one process.
 
-use super::faults::Wanted;
+use super::faults::{Wanted, is_stack};
 use super::space::{AreaFlags, MapOptions, PageRange, SpaceError};
 use super::{Commit, Kernel, Layout, NoMemory, Refusal, Region, SystemCall};
 use crate::heap::{Access, Advice, MapRequest, OutOfMemory, SystemMemory};
-use crate::{Address, Pid};
+use crate::{Address, Pid, ThreadId};
 
 /// The kernel as one process sees it: what its heap calls.
 pub struct ProcessMemory<'a> {
     kernel: &'a mut Kernel,
     pid: Pid,
+    thread: ThreadId,
 }
 
 impl<'a> ProcessMemory<'a> {
     #[inline]
     pub(super) fn new(kernel: &'a mut Kernel, pid: Pid) -> ProcessMemory<'a> {
-        ProcessMemory { kernel, pid }
+        ProcessMemory { kernel, pid, thread: ThreadId(0) }
+    }
+
+    /// The same, as that thread of the process calls it.
+    #[must_use]
+    pub fn by(self, thread: ThreadId) -> ProcessMemory<'a> {
+        ProcessMemory { thread, ..self }
+    }
+
+    /// Maps `bytes` for a thread's stack (`MAP_STACK`), without any right yet.
+    ///
+    /// # Errors
+    /// [`OutOfMemory`]; nothing is mapped then.
+    pub fn mmap_stack(&mut self, bytes: u64) -> Result<Address, OutOfMemory> {
+        let flags = AreaFlags::NO_HUGE.with(AreaFlags::THREAD_STACK);
+        let options = MapOptions { flags, ..MapOptions::anonymous(bytes) };
+        self.call(SystemCall::Mmap, |kernel, pid| kernel.mmap(pid, &options))
     }
 
     /// Counts the call, and remembers why it was refused.
@@ -80,7 +97,7 @@ impl SystemMemory for ProcessMemory<'_> {
         }
         let pages = space.pages_of(at, bytes);
         if !space.all_ready(pages) {
-            self.kernel.touch_slowly(self.pid, pages);
+            self.kernel.touch_slowly(self.pid, self.thread, pages);
         }
     }
 
@@ -202,8 +219,12 @@ impl Kernel {
 
     /// What a new page there would be used for.
     fn region_at(&self, pid: Pid, page: u64) -> Region {
-        let is_heap = self.address_space(pid).is_some_and(|space| space.heap_pages().contains(page));
-        if is_heap { Region::Heap } else { Region::Mmap }
+        let Some(space) = self.address_space(pid) else { return Region::Mmap };
+        match space.area(page) {
+            _ if space.heap_pages().contains(page) => Region::Heap,
+            Some(area) if is_stack(area.flags) => Region::Stack,
+            _ => Region::Mmap,
+        }
     }
 
     fn mprotect(&mut self, pid: Pid, at: Address, bytes: u64, access: Access) -> Result<(), Refusal> {

@@ -14,7 +14,10 @@
 //! 4. Lazily freed pages (`MADV_FREE`) stay resident until a request finds no frame: then they go, those given up first go
 //!    first, 32 at a time (Linux: `SWAP_CLUSTER_MAX`), until the request succeeds or none is left.
 //! 5. A run of several frames goes back to the policy when the last page in it is unmapped.
-//! 6. An exit gives back pages by ascending address, then page tables from the lowest level, frames taken by name, the
+//! 6. A further thread has kernel objects and a kernel stack of its own, asked for in this order, given back in the
+//!    reverse one ([`Kernel::start_thread`]). Its stack in user space is a mapping of the process's
+//!    ([`ProcessMemory::mmap_stack`]).
+//! 7. An exit ends the further threads, ascending, and gives back pages by ascending address, then page tables from the lowest level, frames taken by name, the
 //!    kernel stack, the top table, the kernel objects; shared code when its last user exits.
 //!
 //! # Invariants
@@ -48,6 +51,7 @@ mod spawn;
 mod state;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 pub use counts::{Counts, SystemCall, Work};
 pub use frame_map::FrameMap;
@@ -64,13 +68,14 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::frames::{AllocError, FrameAllocator, FrameNumber, FrameRequest, FrameRun};
-use crate::{Address, Pid};
+use crate::{Address, Pid, ThreadId};
 use frames::Frames;
 use image::Loaded;
 use process::{Body, ImageId, Process};
 use slab::Slabs;
 use space::{PageRange, SpaceError};
 use spawn::Asked;
+use threads::KernelThread;
 
 /// Frames for a region could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
@@ -157,9 +162,14 @@ struct Tables {
     /// Code that processes of a program share, by image.
     shared: BTreeMap<ImageId, SharedCode>,
     slabs: Slabs,
+    /// Slabs for the objects of further threads.
+    thread_slabs: Slabs,
+    /// Threads beside the main ones, by process and number.
+    threads: BTreeMap<(u32, u32), KernelThread>,
     /// Runs taken by name: process and first frame to frames granted and frames asked for.
     taken: BTreeMap<(u32, u32), (u32, u32)>,
-    unmet: BTreeMap<u32, Unmet>,
+    /// By process and thread.
+    unmet: BTreeMap<(u32, u32), Unmet>,
     /// Ranges that `MADV_FREE` gave up, oldest first. A page of it counts only while its process has it marked.
     lazy: VecDeque<(u32, PageRange)>,
     /// Calls and faults of all processes that ever were; frames are counted where they change hands.
@@ -179,7 +189,7 @@ struct SharedCode {
     frames: Vec<u32>,
 }
 
-/// Writes of a process that found no frame.
+/// Writes of a thread that found no frame.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Unmet {
     ranges: Vec<PageRange>,
@@ -201,7 +211,7 @@ impl Kernel {
         if !page.is_power_of_two() || !(16..=64 << 20).contains(&page) {
             return Err(BadSettings::PageBytes(page));
         }
-        let objects = settings.charges.object_bytes;
+        let objects = settings.charges.object_bytes.max(settings.charges.thread_object_bytes);
         if objects > 1 << 20 {
             return Err(BadSettings::ObjectBytes(objects));
         }
@@ -213,6 +223,8 @@ impl Kernel {
         frames.reserve(settings.reserved_frames).map_err(BadSettings::Reserved)?;
         let tables = Tables {
             slabs: Slabs::new(settings.charges.object_bytes.max(1), page),
+            thread_slabs: Slabs::new(settings.charges.thread_object_bytes.max(1), page),
+            threads: BTreeMap::new(),
             settings,
             images: BTreeMap::new(),
             loaded: Vec::new(),
@@ -292,10 +304,10 @@ impl Kernel {
         self.tables.page_tables
     }
 
-    /// Kernel objects of processes that live in slabs.
+    /// Kernel objects of processes and threads that live in slabs.
     #[must_use]
     pub fn kernel_objects(&self) -> u64 {
-        self.tables.slabs.objects()
+        self.tables.slabs.objects() + self.tables.thread_slabs.objects()
     }
 
     /// Live processes, ascending.
@@ -436,21 +448,21 @@ impl Kernel {
         self.tables.refusal.take()
     }
 
-    /// Whether `pid` wrote where no frame was left since this was asked last; what was missing.
+    /// Whether a thread of `pid` wrote where no frame was left since this was asked last; what was missing.
     #[inline]
-    pub fn take_unmet(&mut self, pid: Pid) -> Option<NoMemory> {
+    pub fn take_unmet(&mut self, pid: Pid, thread: ThreadId) -> Option<NoMemory> {
         if self.tables.unmet.is_empty() {
             return None;
         }
-        let unmet = self.tables.unmet.get_mut(&pid.0)?;
+        let unmet = self.tables.unmet.get_mut(&(pid.0, thread.0))?;
         std::mem::take(&mut unmet.is_news).then_some(unmet.error)
     }
 
-    /// Forgets the unmet writes of `pid`: the process copes without the memory.
+    /// Forgets the unmet writes of a thread of `pid`: it copes without the memory.
     #[inline]
-    pub fn forget_unmet(&mut self, pid: Pid) {
+    pub fn forget_unmet(&mut self, pid: Pid, thread: ThreadId) {
         if !self.tables.unmet.is_empty() {
-            self.tables.unmet.remove(&pid.0);
+            self.tables.unmet.remove(&(pid.0, thread.0));
         }
     }
 }

@@ -51,28 +51,32 @@ impl KernelSettings {
 /// What the kernel itself takes from memory for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Charges {
-    /// Pages of its stack in the kernel.
+    /// Pages of its stack in the kernel; each further thread has another.
     pub kernel_stack_pages: u64,
     /// Whether page tables take frames.
     pub page_tables: bool,
     /// Bytes of its kernel objects, from a slab; 0 for none.
     pub object_bytes: u64,
+    /// Bytes of the kernel objects of each further thread of it, from another slab; 0 for none.
+    pub thread_object_bytes: u64,
 }
 
 impl Charges {
     /// The kernel takes nothing, as on a slide.
-    pub const FREE_OF_CHARGE: Charges = Charges { kernel_stack_pages: 0, page_tables: false, object_bytes: 0 };
+    pub const FREE_OF_CHARGE: Charges =
+        Charges { kernel_stack_pages: 0, page_tables: false, object_bytes: 0, thread_object_bytes: 0 };
 }
 
 /// Linux on x86-64: 16 KiB of kernel stack (`THREAD_SIZE`), page tables, and the objects of one process, measured on 6.18:
 /// `task_struct` 5,888, `sighand_struct` 2,112, `mm_struct` 1,600, `signal_struct` 1,152, `files_struct` 704, `pid` 192,
-/// `fs_struct` 64 bytes.
+/// `fs_struct` 64 bytes. A further thread has a `task_struct` and a `pid` of its own and shares the rest (`CLONE_THREAD`).
 impl Default for Charges {
     fn default() -> Charges {
         Charges {
             kernel_stack_pages: 4,
             page_tables: true,
             object_bytes: 5_888 + 2_112 + 1_600 + 1_152 + 704 + 192 + 64,
+            thread_object_bytes: 5_888 + 192,
         }
     }
 }

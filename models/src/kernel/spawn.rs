@@ -4,9 +4,9 @@ use super::faults::{drop_pages, request_for};
 use super::image::{Part, PartOf};
 use super::page_table::{PageTable, long, short};
 use super::process::{Body, ImageId, Live, PartFrames, Process};
-use super::slab::ObjectId;
+use super::slab::{ObjectId, Slabs};
 use super::space::{PageRange, USER_PAGES};
-use super::{Image, Kernel, Loaded, NoMemory, Owner, Region, SharedCode, frame_map};
+use super::{Image, Kernel, Loaded, NoMemory, Owner, Region, SharedCode, Tables, frame_map};
 use crate::Pid;
 use crate::frames::{AllocError, FrameNumber, FrameRun};
 
@@ -35,7 +35,7 @@ impl Kernel {
         for Asked { run, owner, used } in asked {
             self.frames.hand_over(run, owner, used);
         }
-        let object = object.map(|object| self.settle_object(object));
+        let object = object.map(|object| settle_object(&mut self.tables.slabs, object));
         if image.share_code {
             let code = self.tables.shared.entry(number).or_insert(SharedCode { users: 0, frames: shared });
             code.users += 1;
@@ -88,7 +88,7 @@ impl Kernel {
         pid: Pid,
         asked: &mut Vec<Asked>,
     ) -> Result<(Option<NewObject>, PartFrames, Vec<u32>), NoMemory> {
-        let object = self.ask_for_object(pid, asked)?;
+        let object = self.ask_for_object(pid, self.tables.settings.charges.object_bytes, |it| &it.slabs, asked)?;
         let loaded = &self.tables.loaded[image.index()];
         let is_first = loaded.image.share_code && !self.tables.shared.contains_key(&image);
         let shared_parts = if is_first { loaded.shared_parts.clone() } else { Vec::new() };
@@ -113,16 +113,22 @@ impl Kernel {
         Ok(short(run.start))
     }
 
-    /// A place for the process's kernel objects, or a slab for it.
-    fn ask_for_object(&mut self, pid: Pid, asked: &mut Vec<Asked>) -> Result<Option<NewObject>, NoMemory> {
-        if self.tables.settings.charges.object_bytes == 0 {
+    /// A place for `bytes` of kernel objects in one of the kernel's slabs, or a new slab.
+    pub(super) fn ask_for_object(
+        &mut self,
+        pid: Pid,
+        bytes: u64,
+        slabs: impl Fn(&Tables) -> &Slabs,
+        asked: &mut Vec<Asked>,
+    ) -> Result<Option<NewObject>, NoMemory> {
+        if bytes == 0 {
             return Ok(None);
         }
-        if self.tables.slabs.has_room() {
+        if slabs(&self.tables).has_room() {
             return Ok(Some(NewObject::InSlab));
         }
         let owner = Owner { pid, region: Region::Slab };
-        let [wanted, least] = self.tables.slabs.frames_wanted();
+        let [wanted, least] = slabs(&self.tables).frames_wanted();
         let first = self.grab(&request_for(Region::Slab, wanted), owner);
         let (run, used) = match first {
             Ok(run) => (run, wanted),
@@ -131,13 +137,6 @@ impl Kernel {
         };
         asked.push(Asked { run, owner, used });
         Ok(Some(NewObject::InNewSlab(FrameRun { start: run.start, frames: used })))
-    }
-
-    fn settle_object(&mut self, object: NewObject) -> ObjectId {
-        if let NewObject::InNewSlab(run) = object {
-            self.tables.slabs.add(run);
-        }
-        self.tables.slabs.take().expect("there is a slab with room")
     }
 
     pub(super) fn undo_all(&mut self, asked: &[Asked]) {
@@ -194,7 +193,8 @@ impl Kernel {
     /// When `pid` is not live.
     pub fn exit(&mut self, pid: Pid) {
         assert!(self.is_live(pid), "process {pid} ends and is not live");
-        self.tables.unmet.remove(&pid.0);
+        self.end_threads(pid);
+        self.tables.unmet.retain(|&(owner, _), _| owner != pid.0);
         let process = self.tables.processes[pid.0 as usize].take().expect("it is live");
         match process.body {
             Body::Quiet(frames) => self.exit_quiet(pid, process.image, &frames),
@@ -270,7 +270,15 @@ impl Kernel {
     }
 }
 
-/// Where a new process's kernel objects go.
+/// Takes the place that was found for new objects.
+pub(super) fn settle_object(slabs: &mut Slabs, object: NewObject) -> ObjectId {
+    if let NewObject::InNewSlab(run) = object {
+        slabs.add(run);
+    }
+    slabs.take().expect("there is a slab with room")
+}
+
+/// Where new kernel objects go.
 #[derive(Clone, Copy)]
 pub(super) enum NewObject {
     InSlab,

@@ -2,9 +2,9 @@
 //! S slab, R reserved; `-` taken but unused, `.` free.
 
 use super::*;
-use crate::Coins;
 use crate::frames::{FrameSetting, PolicyChoice, PolicyRegistry};
 use crate::heap::{Access, Advice, MapRequest, OutOfMemory, SystemMemory};
+use crate::{Coins, ThreadId};
 
 mod random_calls;
 
@@ -245,13 +245,13 @@ fn a_write_without_a_frame_is_remembered_and_met_later() {
     let second = map(&mut kernel, two, 3);
     kernel.memory(two).touch(second, 3 * PAGE);
     assert_eq!(draw(&kernel), "mmmm");
-    let missing = kernel.take_unmet(two).expect("two pages are unmet");
+    let missing = kernel.take_unmet(two, ThreadId(0)).expect("two pages are unmet");
     insta::assert_snapshot!(missing, @"mmap: no run of 1 frame: only 0 are free");
-    assert_eq!(kernel.take_unmet(two), None, "told once");
-    assert_eq!(kernel.settle(two), Err(missing));
+    assert_eq!(kernel.take_unmet(two, ThreadId(0)), None, "told once");
+    assert_eq!(kernel.settle(two, ThreadId(0)), Err(missing));
     assert_eq!(kernel.largest_resident(), Some(one));
     kernel.exit(one);
-    assert_eq!(kernel.settle(two), Ok(()));
+    assert_eq!(kernel.settle(two, ThreadId(0)), Ok(()));
     assert_eq!((draw(&kernel).as_str(), kernel.resident_frames(two)), ("mm.m", 3));
 }
 
@@ -270,7 +270,7 @@ fn lazily_freed_pages_go_when_memory_is_short() {
     let heap = grow_heap(&mut kernel, pid, 2);
     kernel.memory(pid).touch(heap, 2 * PAGE);
     assert_eq!(draw(&kernel), "mhh.mmmm", "the three pages that nobody wrote again are gone");
-    assert_eq!((kernel.take_unmet(pid), kernel.counts().reclaimed), (None, 3));
+    assert_eq!((kernel.take_unmet(pid, ThreadId(0)), kernel.counts().reclaimed), (None, 3));
 }
 
 #[test]
@@ -334,7 +334,7 @@ fn pages_that_go_while_their_neighbours_are_filled_wait_for_their_next_write() {
     kernel.memory(pid).mprotect(Address(at.0 + PAGE), 4 * PAGE, Access::ReadWrite).expect("one frame is needed");
     assert_eq!(draw(&kernel), "m...");
     kernel.memory(pid).touch(Address(at.0 + PAGE), 3 * PAGE);
-    assert_eq!((draw(&kernel).as_str(), kernel.take_unmet(pid)), ("mmm.", None));
+    assert_eq!((draw(&kernel).as_str(), kernel.take_unmet(pid, ThreadId(0))), ("mmm.", None));
 }
 
 #[test]

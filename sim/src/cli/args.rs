@@ -234,6 +234,10 @@ pub struct Replay {
     #[arg(long, value_name = "SIZE", default_value = "4GiB")]
     pub memory: String,
 
+    /// Processors of the machine, on which the trace's threads take turns.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub cpus: u32,
+
     /// All calls from one thread, whatever the trace says.
     #[arg(long)]
     pub one_thread: bool,

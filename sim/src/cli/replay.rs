@@ -52,7 +52,7 @@ fn again(replay: &Replay) -> String {
 pub(super) fn workload(replay: &Replay, heap: &str) -> Result<String, Failure> {
     let file = replay.trace.file_name().unwrap_or(replay.trace.as_os_str()).to_string_lossy();
     let mut libraries = String::new();
-    let (mut cpus, mut code) = (1, 0);
+    let (mut cpus, mut code) = (replay.cpus, 0);
     if replay.addresses.is_some() {
         let setting = ReplaySetting::one_thread_with(heap);
         cpus = setting.cpus;

@@ -39,6 +39,7 @@ impl Subject {
             policy: TRACE_POLICY.to_owned(),
             memory: memory.to_owned(),
             one_thread,
+            cpus: 1,
             addresses: None,
             json: false,
         };

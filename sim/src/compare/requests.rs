@@ -1,28 +1,32 @@
 //! What processes asked for, as far as they got: so that runs under different models can be held to the same requests.
 //!
-//! Each process's requests are digested in its own order; which process asks before which other is the models' doing. A run may
+//! Each thread's requests are digested in its own order; which thread asks before which other is the models' doing, and so is how
+//! long one lives that another one takes the place of. A run may
 //! end before another (a process that was refused memory, the workload's `until`): then what both have is compared,
 //! up to the last power of two of requests.
 
 use std::collections::BTreeMap;
 
 use framesim_models::ThreadId;
+use framesim_workloads::requests::Request;
 
 use crate::digest::{Digest, Sealer, Trajectory};
 use crate::simulation::{Call, Happened, Outcome, ProcessName};
 
-/// Group and number of a process.
-type Key = (u32, u32);
+/// A thread: group and number of its process, its own number, and how often that was started before.
+type Key = (u32, u32, u32, u32);
 
-/// Requests of all processes of a run.
+/// Requests of all threads of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Asked {
-    processes: BTreeMap<Key, Chain>,
-    /// The process that asked last, outside the map: often it is the next.
+    threads: BTreeMap<Key, Chain>,
+    /// Threads beside main ones: how often each was started.
+    starts: BTreeMap<(u32, u32, u32), u32>,
+    /// The thread that asked last, outside the map: often it is the next.
     last: Option<(Key, Chain)>,
 }
 
-/// Requests of one process.
+/// Requests of one thread.
 #[derive(Clone, Debug, Default)]
 struct Chain {
     requests: u64,
@@ -60,36 +64,49 @@ impl Asked {
     /// Takes in an event; one that waits for memory will come again.
     #[inline]
     pub fn see(&mut self, happened: &Happened) {
-        if matches!(happened.call, Call::Request(_)) && !matches!(happened.outcome, Outcome::Waits(_)) {
-            self.chain(happened.process).add(&happened.call, happened.thread);
+        if matches!(happened.outcome, Outcome::Waits(_)) {
+            return;
+        }
+        match happened.call {
+            Call::ThreadStart { thread } => {
+                *self.starts.entry((happened.process.group, happened.process.ordinal, thread.0)).or_default() += 1;
+            }
+            // It is none where its thread could not be started.
+            Call::Request(Request::EndThread) => {}
+            Call::Request(_) => self.chain(happened.process, happened.thread).add(&happened.call, happened.thread),
+            _ => {}
         }
     }
 
     #[inline]
-    fn chain(&mut self, process: ProcessName) -> &mut Chain {
-        let key = (process.group, process.ordinal);
+    fn chain(&mut self, process: ProcessName, thread: ThreadId) -> &mut Chain {
+        let times = match thread {
+            ThreadId(0) => 0,
+            ThreadId(thread) => self.starts.get(&(process.group, process.ordinal, thread)).copied().unwrap_or(0),
+        };
+        let key = (process.group, process.ordinal, thread.0, times.saturating_sub(1));
         if self.last.as_ref().is_none_or(|(last, _)| *last != key) {
             self.finish();
-            self.last = Some((key, self.processes.remove(&key).unwrap_or_default()));
+            self.last = Some((key, self.threads.remove(&key).unwrap_or_default()));
         }
         &mut self.last.as_mut().expect("it was put there").1
     }
 
-    /// Puts the last process among the others.
+    /// Puts the last thread among the others.
     pub fn finish(&mut self) {
-        self.processes.extend(self.last.take());
+        self.threads.extend(self.last.take());
     }
 
     /// What these runs have in common; `None` when two of them were asked different things.
     #[must_use]
     pub fn common(runs: &[&Asked]) -> Option<Common> {
-        let mut keys: Vec<Key> = runs.iter().flat_map(|run| run.processes.keys().copied()).collect();
+        let mut keys: Vec<Key> = runs.iter().flat_map(|run| run.threads.keys().copied()).collect();
         keys.sort_unstable();
         keys.dedup();
         let mut sealer = Sealer::new("framesim requests v1");
         let (mut requests, mut is_all) = (0, true);
         for key in keys {
-            let chains: Vec<Option<&Chain>> = runs.iter().map(|run| run.processes.get(&key)).collect();
+            let chains: Vec<Option<&Chain>> = runs.iter().map(|run| run.threads.get(&key)).collect();
             let least = chains.iter().map(|chain| chain.map_or(0, |chain| chain.requests)).min().unwrap_or(0);
             let is_whole = chains.iter().all(|chain| chain.is_some_and(|chain| chain.requests == least));
             is_all &= is_whole;
@@ -101,7 +118,7 @@ impl Asked {
                 return None;
             }
             requests += compared;
-            for word in [u64::from(key.0), u64::from(key.1), compared] {
+            for word in [key.0, key.1, key.2, key.3].map(u64::from).into_iter().chain([compared]) {
                 sealer.add(&word.to_le_bytes());
             }
             sealer.add(first.seal().to_string().as_bytes());
@@ -129,7 +146,6 @@ impl Chain {
 #[cfg(test)]
 mod tests {
     use framesim_models::{Cpu, Nanos};
-    use framesim_workloads::requests::Request;
 
     use super::*;
 

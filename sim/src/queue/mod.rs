@@ -28,6 +28,7 @@ mod rung;
 mod tests;
 
 use std::cmp::{Ordering, Reverse};
+use std::num::NonZeroU32;
 
 use framesim_models::{Nanos, Violation, ensure};
 use serde::{Deserialize, Serialize};
@@ -45,7 +46,14 @@ const NO_TIMES: (u64, u64) = (u64::MAX, 0);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventId {
     slot: u32,
-    generation: u32,
+    /// Of the slot, plus 1: ids are of events that are there, whose generation is even.
+    generation_above: NonZeroU32,
+}
+
+impl EventId {
+    fn generation(self) -> u32 {
+        self.generation_above.get() - 1
+    }
 }
 
 /// An event that is due.
@@ -213,7 +221,8 @@ impl<T: Copy> EventQueue<T> {
         self.pending += 1;
         let slot = self.occupy(key, event);
         self.place(key, slot);
-        EventId { slot, generation: self.slots[slot as usize].generation }
+        let generation_above = NonZeroU32::MIN.saturating_add(self.slots[slot as usize].generation);
+        EventId { slot, generation_above }
     }
 
     /// The next event, which leaves the queue.
@@ -264,7 +273,7 @@ impl<T: Copy> EventQueue<T> {
 
     /// Takes an event back. `false` when it has left or was cancelled before.
     pub fn cancel(&mut self, id: EventId) -> bool {
-        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation) else {
+        let Some(slot) = self.slots.get_mut(id.slot as usize).filter(|slot| slot.generation == id.generation()) else {
             return false;
         };
         slot.generation = slot.generation.wrapping_add(1);
@@ -297,7 +306,7 @@ impl<T: Copy> EventQueue<T> {
     /// The event of that name, when it is still to come.
     #[must_use]
     pub fn get(&self, id: EventId) -> Option<&T> {
-        self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation).map(|slot| &slot.event)
+        self.slots.get(id.slot as usize).filter(|slot| slot.generation == id.generation()).map(|slot| &slot.event)
     }
 
     #[inline]

@@ -97,7 +97,13 @@ impl Recorder {
             Call::Request(Request::Exit) | Call::Start => {
                 !simulation.frame_changes().is_empty() || is_refused(happened)
             }
-            Call::Request(_) | Call::LifeOver { .. } | Call::Exit(_) | Call::Kill => true,
+            Call::Request(_)
+            | Call::LifeOver { .. }
+            | Call::Exit(_)
+            | Call::Kill
+            | Call::ThreadStart { .. }
+            | Call::ThreadEnd
+            | Call::Join => true,
         }
     }
 
@@ -184,8 +190,10 @@ fn call(simulation: &Simulation, happened: &Happened) -> String {
     let group = happened.process.group;
     let call = happened.call.name();
     let named = |slot: Slot| format!("{call} {}", name(simulation, group, slot));
-    let Call::Request(request) = happened.call else {
-        return call.to_owned();
+    let request = match happened.call {
+        Call::Request(request) => request,
+        Call::ThreadStart { thread } => return format!("{call} {}", thread.0),
+        _ => return call.to_owned(),
     };
     match request {
         Request::Take { slot, frames } => format!("{}, {}", named(slot), Count(frames)),
@@ -208,7 +216,7 @@ fn call(simulation: &Simulation, happened: &Happened) -> String {
             let group = framesim_models::index(u64::from(group));
             format!("{call} {}", simulation.setting().workload.processes[group].name)
         }
-        Request::Sleep | Request::Exit => call.to_owned(),
+        Request::Sleep | Request::EndThread | Request::Exit => call.to_owned(),
     }
 }
 

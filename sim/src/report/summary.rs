@@ -135,6 +135,9 @@ fn frames(summary: &Summary) -> Vec<String> {
     lines.push(row("", "most", "end"));
     lines.push(row("  free runs (holes)", &number(peak.holes), &number(now.holes)));
     lines.push(row("  processes", &number(peak.processes), &number(now.processes)));
+    if peak.threads > peak.processes {
+        lines.push(row("  threads", &number(peak.threads), &number(now.threads)));
+    }
     lines
 }
 
@@ -157,6 +160,9 @@ fn work(summary: &Summary) -> Vec<String> {
         lines.push(format!("  kernel: 1 in {}", Count(ratio)));
     } else if mallocs > 0 {
         lines.push("  no malloc needed the kernel".to_owned());
+    }
+    if summary.threads.started > 0 {
+        lines.push(format!("  {:16}{:>13}", "threads started", Count(summary.threads.started)));
     }
     let kinds = summary.calls.system_calls.iter().filter(|(_, count)| **count > 0);
     for (name, count) in kinds {

@@ -34,6 +34,8 @@ struct Caller<'a> {
     now: Nanos,
     /// What the call did to a block.
     change: Option<BlockChange>,
+    /// A block that was got and has a life: when it ends, where it is, its bytes.
+    begun: Option<(Nanos, Address, u64)>,
 }
 
 impl Simulation {
@@ -43,16 +45,31 @@ impl Simulation {
         self.make_heap(process, &attempt.call);
         let mut caller = self.caller(process, attempt.thread);
         let tried = caller.go_on(attempt);
-        let change = caller.change;
+        let (change, begun) = (caller.change, caller.begun);
+        if let Some(begun) = begun {
+            self.begin_life(process, &attempt.call, begun);
+        }
         self.note_holdings(process, change);
         tried
+    }
+
+    /// A block's life begins: whoever is to free it wakes at its end.
+    #[inline]
+    fn begin_life(&mut self, process: ProcessId, call: &Call, (ends, at, bytes): (Nanos, Address, u64)) {
+        let owner = &mut self.processes[process.index()];
+        match *call {
+            Call::Request(Request::Malloc { freed_by, .. }) if freed_by != owner.thread => {
+                self.hand_block_to(process, freed_by, (ends, at, bytes));
+            }
+            _ => owner.memory.get_or_insert_default().begin_life(ends, at, bytes),
+        }
     }
 
     /// Gives back the block of an attempt that is refused after the block was got.
     pub(super) fn undo(&mut self, process: ProcessId, attempt: &Attempt) {
         let Stage::Writing { block } = attempt.stage else { return };
         let mut caller = self.caller(process, attempt.thread);
-        caller.kernel.forget_unmet(caller.pid);
+        caller.kernel.forget_unmet(caller.pid, caller.thread);
         if matches!(
             attempt.call,
             Call::Request(Request::Malloc { .. } | Request::Calloc { .. } | Request::AlignedAlloc { .. })
@@ -66,16 +83,19 @@ impl Simulation {
 
     #[inline]
     fn caller(&mut self, process: ProcessId, thread: ThreadId) -> Caller<'_> {
-        let record = &mut self.processes[process.index()];
+        let main = self.processes[process.index()].main;
+        let record = &mut self.processes[main.index()];
         let memory = record.memory.get_or_insert_default();
         let pid = record.name.pid.expect("a process that has started has a pid");
-        Caller { kernel: &mut self.machine.kernel, memory, pid, thread, now: self.now, change: None }
+        let kernel = &mut self.machine.kernel;
+        Caller { kernel, memory, pid, thread, now: self.now, change: None, begun: None }
     }
 
     /// Brings the totals up to date with what the process holds now.
     #[inline]
-    fn note_holdings(&mut self, process: ProcessId, change: Option<BlockChange>) {
-        let record = &mut self.processes[process.index()];
+    pub(super) fn note_holdings(&mut self, process: ProcessId, change: Option<BlockChange>) {
+        let main = self.processes[process.index()].main;
+        let record = &mut self.processes[main.index()];
         let (Some(memory), Some(pid)) = (record.memory.as_deref_mut(), record.name.pid) else { return };
         let group = &mut self.groups[record.name.group as usize];
         let mut now = Holdings { live_bytes: memory.live_bytes, ..memory.holdings };
@@ -104,7 +124,7 @@ impl Caller<'_> {
         match attempt.stage {
             Stage::Begun => self.begin(&attempt.call),
             Stage::Writing { block } => {
-                if let Err(no_memory) = self.kernel.settle(self.pid) {
+                if let Err(no_memory) = self.kernel.settle(self.pid, self.thread) {
                     return Tried::Lacks(Refusal::of(&no_memory), attempt.stage);
                 }
                 self.written(&attempt.call, block)
@@ -141,7 +161,11 @@ impl Caller<'_> {
     #[inline]
     fn on_heap<T>(&mut self, call: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> T) -> T {
         let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
-        call(heap, self.thread, &mut self.kernel.memory(self.pid))
+        let mut os = self.kernel.memory(self.pid).by(self.thread);
+        if self.memory.keeps_time {
+            heap.tick(self.now, &mut os);
+        }
+        call(heap, self.thread, &mut os)
     }
 
     #[inline]
@@ -164,7 +188,7 @@ impl Caller<'_> {
     /// Writes the first `touch` bytes of a block that was got just now.
     fn write_new(&mut self, call: &Call, block: Address, touch: u64) -> Tried {
         if touch > 0 {
-            self.kernel.memory(self.pid).touch(block, touch);
+            self.kernel.memory(self.pid).by(self.thread).touch(block, touch);
         }
         self.written(call, block)
     }
@@ -172,7 +196,7 @@ impl Caller<'_> {
     /// The block is there and was written, unless frames were missing.
     #[inline]
     fn written(&mut self, call: &Call, block: Address) -> Tried {
-        if let Some(unmet) = self.kernel.take_unmet(self.pid) {
+        if let Some(unmet) = self.kernel.take_unmet(self.pid, self.thread) {
             return Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block });
         }
         self.keep(call, block);
@@ -191,7 +215,7 @@ impl Caller<'_> {
                     self.memory.hold(slot, Held::Block { at, bytes });
                 }
                 if let Some(life) = life {
-                    self.memory.begin_life(Nanos(self.now.0.saturating_add(life.0)), at, bytes, self.thread);
+                    self.begun = Some((Nanos(self.now.0.saturating_add(life.0)), at, bytes));
                 }
             }
             Request::Calloc { slot, .. } | Request::AlignedAlloc { slot, .. } => {
@@ -249,14 +273,14 @@ impl Caller<'_> {
         self.change = Some(BlockChange::Freed { asked: bytes });
         self.memory.live_bytes -= bytes;
         // What a free writes into a list lies in pages that it or a malloc before it wrote to.
-        self.kernel.forget_unmet(self.pid);
+        self.kernel.forget_unmet(self.pid, self.thread);
         Tried::At(at)
     }
 
     /// Gives a new block back that could not be written.
     fn undo(&mut self, block: Address) {
         self.on_heap(|heap, thread, os| heap.free(thread, block, os)).expect("a block got just now is live");
-        self.kernel.forget_unmet(self.pid);
+        self.kernel.forget_unmet(self.pid, self.thread);
     }
 
     fn touch_slot(&mut self, call: &Call, slot: Slot) -> Tried {
@@ -314,10 +338,14 @@ impl Caller<'_> {
 
     /// The heap got nothing: the kernel remembers why, unless it was never asked.
     fn lacks(&mut self, region: Region) -> Tried {
-        let refusal = match self.kernel.take_refusal() {
-            Some(kernel::Refusal::NoMemory(no_memory)) => Refusal::of(&no_memory),
-            _ => Refusal::without_frames(self.kernel.allocator(), region),
-        };
-        Tried::Lacks(refusal, Stage::Begun)
+        Tried::Lacks(refusal_of(self.kernel, region), Stage::Begun)
+    }
+}
+
+/// Why the last system call was refused.
+pub(super) fn refusal_of(kernel: &mut Kernel, region: Region) -> Refusal {
+    match kernel.take_refusal() {
+        Some(kernel::Refusal::NoMemory(no_memory)) => Refusal::of(&no_memory),
+        _ => Refusal::without_frames(kernel.allocator(), region),
     }
 }

@@ -72,6 +72,8 @@ impl Costs {
         match attempt.call {
             Call::Start => self.table.spawn.0,
             Call::Exit(_) | Call::Request(Request::Exit) => self.table.exit.0,
+            Call::ThreadStart { .. } => self.table.thread_start.0,
+            Call::ThreadEnd => self.table.thread_end.0,
             Call::LifeOver { .. } | Call::Request(Request::Free { .. }) => self.table.free.0,
             Call::Request(
                 Request::Malloc { .. }
@@ -80,7 +82,7 @@ impl Costs {
                 | Request::Realloc { .. },
             ) => self.table.malloc.0,
             // System calls that the kernel's own counts do not know: they take no part in an address space.
-            Call::Request(Request::Take { .. } | Request::Give { .. } | Request::Spawn { .. }) => {
+            Call::Join | Call::Request(Request::Take { .. } | Request::Give { .. } | Request::Spawn { .. }) => {
                 self.table.system_call.0
             }
             Call::Request(
@@ -88,7 +90,8 @@ impl Costs {
                 | Request::Mmap { .. }
                 | Request::Munmap { .. }
                 | Request::DontNeed { .. }
-                | Request::Sleep,
+                | Request::Sleep
+                | Request::EndThread,
             )
             | Call::Kill => 0,
         }

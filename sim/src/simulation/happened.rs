@@ -49,6 +49,11 @@ pub enum Call {
     Start,
     /// Its next request.
     Request(Request),
+    /// The thread starts another one.
+    ThreadStart {
+        /// Which.
+        thread: ThreadId,
+    },
     /// The life of a block is over: it is freed.
     LifeOver {
         /// Where the block is.
@@ -56,6 +61,10 @@ pub enum Call {
         /// As many as were asked for.
         bytes: u64,
     },
+    /// The thread ends; its process goes on.
+    ThreadEnd,
+    /// The main thread has no requests left and waits for the others to end.
+    Join,
     /// The process ends.
     Exit(ExitReason),
     /// The kernel ends the process because memory is short.
@@ -170,6 +179,9 @@ impl Call {
             Call::Start => "start",
             Call::Request(request) => request_name(request),
             Call::LifeOver { .. } => "free",
+            Call::ThreadStart { .. } => "thread_start",
+            Call::ThreadEnd => "thread_end",
+            Call::Join => "join",
             Call::Exit(_) => "exit",
             Call::Kill => "kill",
         }
@@ -232,6 +244,9 @@ impl Call {
             Call::Exit(ExitReason::LifeTime) => 4,
             Call::Exit(ExitReason::Refused) => 5,
             Call::Kill => 6,
+            Call::ThreadStart { .. } => 7,
+            Call::ThreadEnd => 8,
+            Call::Join => 9,
             Call::Request(request) => 16 + request_code(request),
         }
     }
@@ -252,6 +267,7 @@ fn request_name(request: &Request) -> &'static str {
         Request::DontNeed { .. } => "dontneed",
         Request::Spawn { .. } => "spawn",
         Request::Sleep => "sleep",
+        Request::EndThread => "end_thread",
         Request::Exit => "exit",
     }
 }
@@ -272,6 +288,7 @@ fn request_code(request: &Request) -> u64 {
         Request::Spawn { .. } => 11,
         Request::Sleep => 12,
         Request::Exit => 13,
+        Request::EndThread => 14,
     }
 }
 

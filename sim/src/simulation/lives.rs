@@ -3,12 +3,21 @@
 use framesim_models::heap::HeapSetting;
 use framesim_models::{Cpu, Nanos, Pid};
 use framesim_workloads::requests::Stream;
+use framesim_workloads::spec::Limits;
 use framesim_workloads::streams::Domain;
 
 use super::happened::{Call, Outcome, ProcessName, Refusal};
 use super::heaps::Holdings;
 use super::process::{Attempt, NEVER, Process, ProcessId, State};
 use super::{Event, RunError, Simulation};
+
+/// Live blocks that limits allow beside so many processes and threads; `None` when those alone are too many.
+pub(super) fn blocks_most(limits: &Limits, frames: u64, present: u64) -> Option<u64> {
+    let one = Limits::simulator_bytes(0, 1, 0);
+    let others = Limits::simulator_bytes(frames.into(), 0, present.into());
+    let left = u128::from(limits.memory.0).checked_sub(others)?;
+    Some(limits.live_blocks.min(u64::try_from(left / one).unwrap_or(u64::MAX)))
+}
 
 impl Simulation {
     /// Processes of a group arrive, and their next arrival is scheduled.
@@ -39,30 +48,41 @@ impl Simulation {
 
     /// One process arrives.
     fn arrive_one(&mut self, stream: Stream) -> Result<(), RunError> {
-        let present = self.processes.len() - self.vacant.len();
-        if present as u64 >= self.limits.processes {
-            return Err(RunError::Processes(self.limits.processes));
-        }
+        self.ensure_room_for_one()?;
         self.tally.processes.arrived += 1;
         let group = stream.group();
         let name = ProcessName { group, ordinal: self.groups[group as usize].next_ordinal(), pid: None };
         let life = self.requests.life(&stream);
         let ends = life.map_or(NEVER, |life| Nanos(self.now.0.saturating_add(life.0)));
         let stream = Some(stream);
-        let process = self.admit(Process { name, state: State::Asleep, ends, stream, ..Process::NOBODY });
+        let process = self.admit(Process { name, state: State::Asleep, ends, stream, ..Process::NOBODY }, None);
         self.schedule(self.now, Event::Wake(process));
         Ok(())
     }
 
-    /// Gives a process its place in the table.
-    fn admit(&mut self, record: Process) -> ProcessId {
-        if let Some(place) = self.vacant.pop() {
-            self.processes[place.index()] = record;
-            return place;
+    /// A process or thread more is within the limit.
+    pub(super) fn ensure_room_for_one(&mut self) -> Result<(), RunError> {
+        let present = self.present();
+        if present >= self.limits.processes {
+            return Err(RunError::Processes(self.limits.processes));
         }
-        let place = u32::try_from(self.processes.len()).expect("processes are counted in 32 bits");
-        self.processes.push(record);
-        ProcessId(place)
+        let frames = self.machine.kernel.allocator().total_frames();
+        match blocks_most(&self.limits, frames, present + 1) {
+            Some(most) => self.blocks_most = most,
+            None => return Err(RunError::Memory { live: 0, present: present + 1, most: self.limits.memory.0 }),
+        }
+        Ok(())
+    }
+
+    /// Gives a process, or a thread of the process `main`, its place in the table.
+    pub(super) fn admit(&mut self, record: Process, main: Option<ProcessId>) -> ProcessId {
+        let place = self.vacant.pop().unwrap_or_else(|| {
+            let place = u32::try_from(self.processes.len()).expect("processes are counted in 32 bits");
+            self.processes.push(Process::NOBODY);
+            ProcessId(place)
+        });
+        self.processes[place.index()] = Process { main: main.unwrap_or(place), ..record };
+        place
     }
 
     /// The kernel loads the program.
@@ -77,6 +97,7 @@ impl Simulation {
         self.tally.pages_mapped(image.pages(), 0);
         self.tally.process_started();
         self.note_pid(pid, Some(process));
+        self.found_team(process);
         self.read_next(process, true)?;
         self.was_served(attempt);
         Ok(Outcome::Served)
@@ -84,9 +105,9 @@ impl Simulation {
 
     /// Everything a process has goes back, and its place in the table is free.
     pub(super) fn end(&mut self, process: ProcessId) {
-        let record = std::mem::replace(&mut self.processes[process.index()], Process::NOBODY);
-        self.vacant.push(process);
-        self.machine.processors.forget(process);
+        let main = self.processes[process.index()].main;
+        let threads = self.dissolve_team(main, process);
+        let record = self.vacate(main);
         let pid = record.name.pid.expect("a process that ends has started");
         let group = &mut self.groups[record.name.group as usize];
         if let Some(memory) = &record.memory {
@@ -100,14 +121,19 @@ impl Simulation {
             self.tally.holdings_changed(&memory.holdings, &Holdings::default());
         }
         self.tally.pages_mapped(0, self.groups[record.name.group as usize].image.pages());
-        self.tally.process_ended();
+        self.tally.process_ended(threads);
+    }
+
+    /// Nobody is in that place any more.
+    pub(super) fn vacate(&mut self, process: ProcessId) -> Process {
+        self.vacant.push(process);
+        self.machine.processors.forget(process);
+        std::mem::replace(&mut self.processes[process.index()], Process::NOBODY)
     }
 
     /// A process that never started is no more.
     pub(super) fn vanish(&mut self, process: ProcessId) {
-        self.processes[process.index()] = Process::NOBODY;
-        self.vacant.push(process);
-        self.machine.processors.forget(process);
+        self.vacate(process);
     }
 
     fn note_pid(&mut self, pid: Pid, process: Option<ProcessId>) {
@@ -122,12 +148,21 @@ impl Simulation {
     #[inline]
     pub(super) fn read_next(&mut self, process: ProcessId, is_first: bool) -> Result<(), RunError> {
         let record = &mut self.processes[process.index()];
-        let stream = record.stream.as_mut().expect("a process with requests is alive");
+        let Some(stream) = &mut record.stream else { return self.read_next_of_main(process) };
         // Told apart so that a recorded request is copied once, from where the recording was read to.
         let (gap, sleeps) = match self.requests.next_recorded(stream)? {
-            Some(next) => (next.gap, record.set_next(next)),
+            Some(next) if next.thread == record.thread => (next.gap, record.set_next(next)),
+            Some(next) => {
+                let next = *next;
+                self.pass_turn(process, next, is_first);
+                return Ok(());
+            }
             None => {
                 let next = self.requests.next(stream)?;
+                if next.thread != record.thread {
+                    self.pass_turn(process, next, is_first);
+                    return Ok(());
+                }
                 (next.gap, record.set_next(&next))
             }
         };
@@ -141,7 +176,8 @@ impl Simulation {
     /// A heap for a process that calls it for the first time.
     #[inline]
     pub(super) fn make_heap(&mut self, process: ProcessId, call: &Call) {
-        let record = &mut self.processes[process.index()];
+        let main = self.processes[process.index()].main;
+        let record = &mut self.processes[main.index()];
         if !call.is_on_heap() || record.memory.as_ref().is_some_and(|memory| memory.heap.is_some()) {
             return;
         }
@@ -152,6 +188,7 @@ impl Simulation {
         let heap = self.heaps.build(group.heap.name(), &group.heap, HeapSetting { coins });
         let heap = heap.expect("the heap's name was found at the start").expect("its options were tried at the start");
         let memory = record.memory.get_or_insert_default();
+        memory.keeps_time = heap.keeps_time();
         memory.heap = Some(heap);
         memory.classes = Some(Box::default());
     }
@@ -161,6 +198,7 @@ impl Simulation {
     pub(super) fn settle(&mut self, process: ProcessId, cpu: Cpu, done: Nanos) {
         let record = &mut self.processes[process.index()];
         let next = match record.state {
+            State::Running if record.is_parked() => return self.leave_the_turn(process, cpu, done),
             State::Running => Some(record.next_due(done)),
             _ => None,
         };
@@ -177,7 +215,7 @@ impl Simulation {
 
     /// The processor works until `done`, then goes on with `holder` or whoever is ready.
     #[inline]
-    fn leave(&mut self, cpu: Cpu, done: Nanos, holder: Option<ProcessId>) {
+    pub(super) fn leave(&mut self, cpu: Cpu, done: Nanos, holder: Option<ProcessId>) {
         if self.machine.processors.work(cpu, self.now, done, holder) {
             self.schedule(done, Event::WorkDone(cpu));
         }

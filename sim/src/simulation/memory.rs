@@ -1,6 +1,6 @@
 //! What happens when memory has run out: the request is refused, or it waits, or the kernel ends a process.
 
-use framesim_models::Nanos;
+use framesim_models::{Nanos, ThreadId};
 use framesim_workloads::spec::{OnRefusal, OutOfMemoryRule};
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,9 @@ impl Simulation {
 
     fn refuse(&mut self, process: ProcessId, attempt: &Attempt, refusal: Refusal) -> Outcome {
         self.undo(process, attempt);
+        if let Call::ThreadStart { thread } = attempt.call {
+            self.go_without_thread(process, thread);
+        }
         self.end_of_wait(attempt);
         self.tally.failures.count(self.now, refusal);
         let record = &mut self.processes[process.index()];
@@ -138,15 +141,19 @@ impl Simulation {
 
     /// The process with the most resident frames; of several the one with the lowest number. A scan: memory has run out.
     fn largest(&self) -> Option<ProcessId> {
-        let alive = self.processes.iter().filter_map(|record| Some((record, record.name.pid?)));
+        let alive = self
+            .processes
+            .iter()
+            .filter(|record| record.thread == ThreadId(0))
+            .filter_map(|record| Some((record, record.name.pid?)));
         let resident = alive.map(|(record, pid)| (self.machine.kernel.resident_frames(pid), record));
         let largest = resident.filter(|(frames, _)| *frames > 0);
         let (_, largest) = largest.max_by_key(|(frames, record)| (*frames, std::cmp::Reverse(record.name.pid)))?;
         self.by_pid[largest.name.pid?.0 as usize]
     }
 
-    /// Takes a process out of wherever it stands.
-    fn tear_out(&mut self, process: ProcessId) {
+    /// Takes a process or thread out of wherever it stands.
+    pub(super) fn tear_out(&mut self, process: ProcessId) {
         if let Some(at) = self.waiting.iter().position(|waiter| waiter.process == process) {
             self.waiting.remove(at);
             self.tally.waits.give_up();

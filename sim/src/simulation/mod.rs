@@ -26,18 +26,31 @@
 //!      lowest number), as often as it takes. It may be the one that asks. A request larger than all of memory, or of the only process
 //!      left, is refused.
 //! 7. **Ends.** A process ends when its requests end, when its life time is over, or when it is killed. All its frames go back.
-//! 8. **Ties.** At one time processors that are done go first, then kills, then processes that wake, then arrivals; within each,
+//! 8. **Threads.** A thread beside the main one is started by a service of another (cost `thread_start`) that gives it a
+//!    stack ([`pthread`](framesim_models::pthread)) and its frames in the kernel. It is scheduled as processes are: threads
+//!    of one process run at the same time on several processors; switching between them is a context switch.
+//!    - Threads of a mix have requests of their own. The main one starts them all before its first request. One whose requests
+//!      or life time end ends (cost `thread_end`): the heap gets back what it kept for it, its stacks go, and blocks that it
+//!      would have freed are the main thread's. Where life times are given, the main thread starts another one instead. A main
+//!      thread without requests waits for the others (`join`); then the process ends. Consumers end with the last producer.
+//!    - Threads of a script or a recording make one sequence of requests in turns: the next one wants a processor when
+//!      the one before is served, not before its request is due. A thread is started by the one that had the turn before its
+//!      first request, and ends with the process or where a script says so.
+//!    - A thread that cannot be started is done without. What it would have freed, and its turns, are the main thread's; the
+//!      heap knows the turns by the thread's own number.
+//! 9. **Ties.** At one time processors that are done go first, then kills, then processes that wake, then arrivals; within each,
 //!    in the order they were scheduled.
 //!
 //! # Invariants
-//! Verified by `check`: a process has at most one event in the queue; it is asleep, ready, running or waiting, never two of them;
+//! Verified by `check`: a process, or thread, has at most one event in the queue; it is asleep, ready, running or waiting, never two of them;
 //! a processor is idle only when no process is ready. Whoever looks on (a probe, a record, a log) changes nothing.
 //!
 //! # Cost
 //! An event costs O(1) beside what the models do. A process at rest takes a record of a few dozen bytes, and its event.
 //!
 //! # Left out
-//! Preemption within a service, priorities, affinity beyond the last processor; threads of a process that run at the same time.
+//! Preemption within a service, priorities, affinity beyond the last processor. Locks: calls of two threads on one heap take
+//! effect one after the other, at one time in the order of their events, and none waits for another.
 
 mod attempt;
 mod costs;
@@ -54,13 +67,14 @@ mod summary;
 mod tally;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use framesim_models::heap::{self, HeapAllocator, HeapRegistry};
 use framesim_models::kernel::{FrameChange, HandedOver, Kernel, SystemCall};
-use framesim_models::{Cpu, Nanos, Pid, Violation};
+use framesim_models::{Cpu, Nanos, Pid, ThreadId, Violation};
 use framesim_workloads::requests::{Requests, Slot};
 use framesim_workloads::spec::{Limits, OutOfMemoryRule};
 use framesim_workloads::trace::TraceError;
@@ -71,7 +85,8 @@ pub use heaps::{FootprintRatios, HeapLevels, HeapMeans, HeapMoment, HeapSummary,
 pub use saved::RestoreError;
 pub use setup::{Setting, SetupError};
 pub use summary::{
-    Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, RunState, Summary, Waits, Worst,
+    Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, RunState, Summary, ThreadCounts,
+    Waits, Worst,
 };
 
 use self::costs::Costs;
@@ -139,9 +154,13 @@ pub struct Simulation {
     /// The one of them that is being tried again.
     retried: Option<Waiter>,
     kill_is_due: bool,
+    /// The thread that is to be woken when the service that goes on is done; nobody between events.
+    to_wake: Option<ProcessId>,
     trajectory: Trajectory,
     tally: Tally,
     limits: Limits,
+    /// Live blocks that the limits allow beside the processes that are there.
+    blocks_most: u64,
     /// The last event; not part of the state.
     last: Happened,
 }
@@ -164,9 +183,29 @@ pub enum RunError {
     /// The workload's limit on events.
     #[error("{0} events have happened, as many as `limits.events` allows")]
     Events(u64),
-    /// The workload's limit on processes.
-    #[error("{0} processes are alive, as many as `limits.processes` allows")]
+    /// The workload's limit on processes, each thread of them counted.
+    #[error("{0} processes and threads are alive, as many as `limits.processes` allows")]
     Processes(u64),
+    /// The workload's limit on live blocks.
+    #[error("{live} blocks are live, and `limits.live_blocks` allows {most}")]
+    LiveBlocks {
+        /// How many there are.
+        live: u64,
+        /// How many there may be.
+        most: u64,
+    },
+    /// The workload's limit on the simulator's own memory.
+    #[error(
+        "{live} live blocks and {present} processes and threads take more than the {most} bytes that `limits.memory` allows"
+    )]
+    Memory {
+        /// Live blocks.
+        live: u64,
+        /// Processes and threads.
+        present: u64,
+        /// Bytes allowed.
+        most: u64,
+    },
 }
 
 /// Looks on at a run. It is handed everything to read and nothing to change: with it or without it, a run has the same
@@ -193,8 +232,8 @@ impl Simulation {
     #[inline]
     pub fn advance(&mut self) -> Result<bool, RunError> {
         self.machine.kernel.clear_frame_changes();
-        if self.tally.events >= self.limits.events {
-            return Err(RunError::Events(self.limits.events));
+        if self.tally.events >= self.limits.events || self.tally.live_blocks() > self.blocks_most {
+            return Err(self.over_limit());
         }
         while let Some((time, event)) = self.next_event() {
             if event == Event::TimeOver {
@@ -216,6 +255,23 @@ impl Simulation {
     #[must_use]
     pub fn happened(&self) -> &Happened {
         &self.last
+    }
+
+    #[cold]
+    fn over_limit(&self) -> RunError {
+        let (limits, blocks) = (&self.limits, self.tally.live_blocks());
+        if self.tally.events >= limits.events {
+            RunError::Events(limits.events)
+        } else if blocks > limits.live_blocks {
+            RunError::LiveBlocks { live: blocks, most: limits.live_blocks }
+        } else {
+            RunError::Memory { live: blocks, present: self.present(), most: limits.memory.0 }
+        }
+    }
+
+    /// Processes and threads that there are.
+    fn present(&self) -> u64 {
+        (self.processes.len() - self.vacant.len()) as u64
     }
 
     /// Goes on to the end.
@@ -476,6 +532,7 @@ impl Simulation {
             failures: self.tally.failures.clone(),
             waits: self.tally.waits,
             processes: self.tally.processes,
+            threads: self.tally.threads,
             processors: self.tally.processors,
         }
     }
@@ -515,6 +572,7 @@ impl Simulation {
         self.queue.check()?;
         self.machine.kernel.check()?;
         self.machine.processors.check()?;
+        self.check_teams()?;
         let mut holdings = Holdings::default();
         for (number, group) in (0..).zip(&self.groups) {
             let (group_holds, images) = self.check_group(number, group)?;
@@ -548,7 +606,8 @@ impl Simulation {
 
     /// Processes of a group that have started.
     fn alive_of(&self, group: u32) -> impl Iterator<Item = &Process> {
+        let is_main = |record: &&Process| record.thread == ThreadId(0);
         let is_alive = move |record: &&Process| record.name.pid.is_some() && record.name.group == group;
-        self.processes.iter().filter(is_alive)
+        self.processes.iter().filter(is_main).filter(is_alive)
     }
 }

@@ -1,4 +1,4 @@
-//! One process as the event loop sees it: a small record in a dense table, and its work beside it.
+//! One process as the event loop sees it: a small record in a dense table for each of its threads, and its work beside it.
 
 use std::cmp::Ordering;
 
@@ -10,10 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::happened::{Call, ExitReason, ProcessName};
 use super::heaps::{Holdings, ProcessClasses};
+use super::threads::Team;
 use crate::queue::EventId;
 use crate::queue::heap::Heap;
 
-/// A place in the table of processes; used again after an exit.
+/// A place in the table of processes and threads; used again after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct ProcessId(pub(super) u32);
 
@@ -23,15 +24,21 @@ impl ProcessId {
     }
 }
 
-/// A process: who it is, where it stands, what is next. All that a sleeping one needs.
+/// A process, or a thread of it beside the main one: who it is, where it stands, what is next. All that a sleeping one needs.
 #[derive(Clone)]
 pub(super) struct Process {
     pub(super) name: ProcessName,
+    /// Which of its process's threads it is.
+    pub(super) thread: ThreadId,
+    /// The process's main thread: its record has what they share.
+    pub(super) main: ProcessId,
     pub(super) state: State,
     /// Set when the process is to end before its next request.
     pub(super) leaves: Option<ExitReason>,
     /// Whether `due` counts from the end of the service that goes on: of the first request, and of a sleep.
     pub(super) due_from_done: bool,
+    /// Whether it has threads to start before anything else.
+    pub(super) starts_threads: bool,
     /// The processor it ran on last.
     pub(super) cpu: Cpu,
     /// Its event in the queue, while it is asleep.
@@ -40,10 +47,10 @@ pub(super) struct Process {
     pub(super) due: Nanos,
     /// When its life time is over.
     pub(super) ends: Nanos,
-    /// What it asks for; nothing in a free place.
+    /// What it asks for; nothing in a free place, nor where threads make the main one's requests in turns.
     pub(super) stream: Option<Stream>,
     pub(super) next: Next,
-    /// What it has got; nothing as long as it has asked for nothing.
+    /// What it has got; nothing as long as it has asked for nothing. The process's own is the main thread's.
     pub(super) memory: Option<Box<Memory>>,
 }
 
@@ -54,8 +61,16 @@ const _: () = assert!(size_of::<Process>() <= 128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Next {
     Nothing,
-    Sleep { thread: ThreadId, gap: Nanos },
-    Exit { thread: ThreadId, gap: Nanos },
+    Sleep {
+        thread: ThreadId,
+        gap: Nanos,
+    },
+    Exit {
+        thread: ThreadId,
+        gap: Nanos,
+    },
+    /// The end, once other threads have come to theirs.
+    ExitAfterOthers,
     InMemory,
 }
 
@@ -63,9 +78,12 @@ impl Process {
     /// Nobody: a free place in the table.
     pub(super) const NOBODY: Process = Process {
         name: ProcessName { group: 0, ordinal: 0, pid: None },
+        thread: ThreadId(0),
+        main: ProcessId(0),
         state: State::Nobody,
         leaves: None,
         due_from_done: false,
+        starts_threads: false,
         cpu: Cpu(0),
         wake: None,
         due: Nanos(0),
@@ -82,6 +100,7 @@ impl Process {
             Next::Nothing => None,
             Next::Sleep { thread, gap } => Some(Timed { gap, thread, request: Request::Sleep }),
             Next::Exit { thread, gap } => Some(Timed { gap, thread, request: Request::Exit }),
+            Next::ExitAfterOthers => Some(Timed { gap: Nanos(0), thread: self.thread, request: Request::Exit }),
             Next::InMemory => self.memory.as_ref()?.next,
         }
     }
@@ -92,6 +111,7 @@ impl Process {
         match self.next {
             Next::Nothing => None,
             Next::Sleep { gap, .. } | Next::Exit { gap, .. } => Some(gap),
+            Next::ExitAfterOthers => Some(Nanos(0)),
             Next::InMemory => Some(self.memory.as_ref()?.next.as_ref()?.gap),
         }
     }
@@ -113,6 +133,13 @@ impl Process {
         matches!(timed.request, Request::Sleep)
     }
 
+    /// The next request is its own.
+    #[inline]
+    pub(super) fn take_turn(&mut self, next: &Timed, due: Nanos, from_done: bool) {
+        self.set_next(next);
+        (self.due, self.due_from_done) = (due, from_done);
+    }
+
     /// When the first block that ends by itself does so.
     #[inline]
     fn first_life_ends(&self) -> Option<Nanos> {
@@ -122,15 +149,38 @@ impl Process {
     /// When the next action is due, after a service that ends at `done`.
     #[inline]
     pub(super) fn next_due(&mut self, done: Nanos) -> Nanos {
+        if self.leaves.is_some() || self.starts_threads {
+            return done;
+        }
         let Some(gap) = self.next_gap() else { return done };
         if std::mem::take(&mut self.due_from_done) {
             self.due = Nanos(done.0.saturating_add(gap.0));
         }
-        if self.leaves.is_some() {
-            return done;
-        }
+        self.wakes()
+    }
+
+    /// When the first of what it has to do is due.
+    #[inline]
+    pub(super) fn wakes(&self) -> Nanos {
         let life = self.first_life_ends().unwrap_or(NEVER);
-        self.due.min(life).min(self.ends)
+        self.request_due().min(life).min(self.ends)
+    }
+
+    /// When its next request is due: never, while its end waits for others.
+    #[inline]
+    pub(super) fn request_due(&self) -> Nanos {
+        if self.next == Next::ExitAfterOthers { NEVER } else { self.due }
+    }
+
+    /// Whether it is a thread beside the main one that has requests of its own.
+    pub(super) fn is_of_many(&self) -> bool {
+        self.thread != ThreadId(0) && self.stream.is_some()
+    }
+
+    /// Whether another thread of the process has the turn.
+    #[inline]
+    pub(super) fn is_parked(&self) -> bool {
+        self.next == Next::Nothing && self.leaves.is_none() && !self.starts_threads
     }
 }
 
@@ -157,6 +207,8 @@ pub(super) enum State {
 pub(super) struct Memory {
     pub(super) next: Option<Timed>,
     pub(super) heap: Option<Box<dyn HeapAllocator>>,
+    /// Whether the heap is to be told the time before each call.
+    pub(super) keeps_time: bool,
     /// Bytes asked for of live blocks.
     pub(super) live_bytes: u64,
     /// What the totals know of it, beyond the pages of its image.
@@ -168,6 +220,8 @@ pub(super) struct Memory {
     pub(super) lives: Heap<Life>,
     /// Blocks that ever had a life.
     pub(super) lives_begun: u64,
+    /// The process's threads beside the main one, once it has any.
+    pub(super) team: Option<Box<Team>>,
 }
 
 /// A call on its way: what is tried, and how far it has come.
@@ -191,11 +245,6 @@ impl Attempt {
     #[inline]
     pub(super) fn makes_room(&self) -> bool {
         self.since.is_none() && matches!(self.call, Call::Request(request) if !matches!(request, Request::Exit))
-    }
-
-    /// A call of the process as a whole.
-    pub(super) fn main(call: Call) -> Attempt {
-        Attempt::of(ThreadId(0), call)
     }
 }
 
@@ -275,8 +324,9 @@ pub(super) enum Held {
 }
 
 impl Memory {
-    pub(super) fn begin_life(&mut self, ends: Nanos, at: Address, bytes: u64, thread: ThreadId) {
-        self.lives.push(Life { ends, number: self.lives_begun, at, bytes, thread });
+    #[inline]
+    pub(super) fn begin_life(&mut self, ends: Nanos, at: Address, bytes: u64) {
+        self.lives.push(Life { ends, number: self.lives_begun, at, bytes });
         self.lives_begun += 1;
     }
 
@@ -316,7 +366,6 @@ pub(super) struct Life {
     pub(super) number: u64,
     pub(super) at: Address,
     pub(super) bytes: u64,
-    pub(super) thread: ThreadId,
 }
 
 impl Life {

@@ -49,6 +49,12 @@ impl Processors {
         self.processors.iter().position(idle).map(|lowest| Cpu(number(lowest)))
     }
 
+    /// Until when `cpu` works for a process that it has loaded; 0 when it has another one's state.
+    pub(super) fn busy_until(&self, cpu: Cpu, process: ProcessId) -> Nanos {
+        let processor = self.processors.get(cpu.0 as usize).filter(|processor| processor.loaded == Some(process));
+        processor.map_or(Nanos(0), |processor| processor.busy_until)
+    }
+
     /// Puts a process at the end of the ready queue. `awaited` is called for each processor that must have an event now.
     pub(super) fn queue_up(&mut self, process: ProcessId, mut awaited: impl FnMut(Cpu, Nanos)) {
         self.ready.push_back(process);

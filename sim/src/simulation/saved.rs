@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use framesim_models::kernel::{self, KernelState};
-use framesim_models::{Cpu, Nanos};
+use framesim_models::{Cpu, Nanos, ThreadId};
 use framesim_workloads::requests::{Requests, Stream, Timed};
 use framesim_workloads::trace::TraceError;
 use serde::{Deserialize, Serialize};
@@ -13,10 +13,11 @@ use super::costs::Costs;
 use super::happened::{ExitReason, Happened, ProcessName};
 use super::heaps::{Holdings, ProcessClasses};
 use super::memory::Waiter;
-use super::process::{Held, Life, Memory, Process, ProcessId, Slotted, State};
+use super::process::{Held, Life, Memory, Next, Process, ProcessId, Slotted, State};
 use super::processors::Processors;
 use super::setup::Group;
 use super::tally::Tally;
+use super::threads::Team;
 use super::{Event, Machine, RESULTS_VERSION, RunState, Setting, Simulation};
 use crate::Registries;
 use crate::digest::Trajectory;
@@ -64,6 +65,7 @@ struct Saved {
     waiting: VecDeque<Waiter>,
     retried: Option<Waiter>,
     kill_is_due: bool,
+    blocks_most: u64,
     trajectory: Trajectory,
     tally: Tally,
 }
@@ -71,15 +73,19 @@ struct Saved {
 #[derive(Serialize, Deserialize)]
 struct SavedProcess {
     name: ProcessName,
+    thread: ThreadId,
+    main: ProcessId,
     state: State,
     leaves: Option<ExitReason>,
     due_from_done: bool,
+    starts_threads: bool,
     cpu: Cpu,
     wake: Option<EventId>,
     due: Nanos,
     ends: Nanos,
     stream: Option<Stream>,
     next: Option<Timed>,
+    next_is_after_others: bool,
     memory: Option<SavedMemory>,
 }
 
@@ -92,6 +98,7 @@ struct SavedMemory {
     slots: Vec<Held>,
     lives: Heap<Life>,
     lives_begun: u64,
+    team: Option<Box<Team>>,
 }
 
 impl Simulation {
@@ -113,6 +120,7 @@ impl Simulation {
             waiting: self.waiting.clone(),
             retried: self.retried,
             kill_is_due: self.kill_is_due,
+            blocks_most: self.blocks_most,
             trajectory: self.trajectory,
             tally: self.tally.clone(),
         };
@@ -151,8 +159,10 @@ impl Simulation {
             waiting: saved.waiting,
             retried: saved.retried,
             kill_is_due: saved.kill_is_due,
+            to_wake: None,
             trajectory: saved.trajectory,
             tally: saved.tally,
+            blocks_most: saved.blocks_most,
             limits: workload.limits,
             last: Happened::NONE,
             setting: Arc::new(saved.setting),
@@ -164,9 +174,13 @@ impl SavedProcess {
     fn of(process: &Process) -> SavedProcess {
         SavedProcess {
             name: process.name,
+            thread: process.thread,
+            main: process.main,
             state: process.state,
             leaves: process.leaves,
             due_from_done: process.due_from_done,
+            starts_threads: process.starts_threads,
+            next_is_after_others: process.next == Next::ExitAfterOthers,
             cpu: process.cpu,
             wake: process.wake,
             due: process.due,
@@ -182,9 +196,12 @@ impl SavedProcess {
         let memory = self.memory.map(|memory| memory.restore(heap, registries).map(Box::new));
         let mut process = Process {
             name: self.name,
+            thread: self.thread,
+            main: self.main,
             state: self.state,
             leaves: self.leaves,
             due_from_done: self.due_from_done,
+            starts_threads: self.starts_threads,
             cpu: self.cpu,
             wake: self.wake,
             due: self.due,
@@ -195,6 +212,9 @@ impl SavedProcess {
         };
         if let Some(next) = self.next {
             process.set_next(&next);
+        }
+        if self.next_is_after_others {
+            process.next = Next::ExitAfterOthers;
         }
         Ok(process)
     }
@@ -210,6 +230,7 @@ impl SavedMemory {
             slots: memory.slots.iter().map(|&slotted| slotted.into()).collect(),
             lives: memory.lives.clone(),
             lives_begun: memory.lives_begun,
+            team: memory.team.clone(),
         }
     }
 
@@ -218,15 +239,18 @@ impl SavedMemory {
             let heap = registries.heaps.restore(heap_name, &saved);
             heap.ok_or_else(|| RestoreError::Heap(heap_name.to_owned()))
         });
+        let heap = heap.transpose()?;
         Ok(Memory {
             next: None,
-            heap: heap.transpose()?,
+            keeps_time: heap.as_ref().is_some_and(|heap| heap.keeps_time()),
+            heap,
             live_bytes: self.live_bytes,
             holdings: self.holdings,
             classes: self.classes,
             slots: self.slots.into_iter().map(Slotted::from).collect(),
             lives: self.lives,
             lives_begun: self.lives_begun,
+            team: self.team,
         })
     }
 }

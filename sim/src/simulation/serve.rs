@@ -1,11 +1,11 @@
 //! One service: a process has a processor, and its earliest action takes effect.
 
-use framesim_models::{Cpu, Nanos};
+use framesim_models::{Cpu, Nanos, ThreadId};
 use framesim_workloads::requests::Request;
 
 use super::attempt::Tried;
 use super::costs::Spent;
-use super::happened::{Call, ExitReason, Outcome};
+use super::happened::{Call, Outcome};
 use super::process::{Attempt, ProcessId, State};
 use super::processors::Switch;
 use super::{RunError, Simulation};
@@ -20,7 +20,7 @@ impl Simulation {
         record.cpu = cpu;
         let mut name = record.name;
         let attempt = self.take_action(process);
-        if attempt.makes_room() {
+        if attempt.makes_room() || self.gives_up_turn(process, &attempt) {
             self.read_next(process, false)?;
         }
         let before = self.machine.kernel.work();
@@ -40,7 +40,11 @@ impl Simulation {
         self.last.thread = attempt.thread;
         self.last.call = attempt.call;
         self.tally.count_service(&self.last, &spent, switched);
-        self.settle(process, cpu, Nanos(self.now.0.saturating_add(self.last.cost.0)));
+        let done = Nanos(self.now.0.saturating_add(self.last.cost.0));
+        self.settle(process, cpu, done);
+        if let Some(thread) = self.to_wake.take() {
+            self.wake_at(thread, done);
+        }
         Ok(())
     }
 
@@ -53,23 +57,34 @@ impl Simulation {
             return waiter.attempt;
         }
         let record = &mut self.processes[process.index()];
+        let thread = record.thread;
         if record.name.pid.is_none() {
-            return Attempt::main(Call::Start);
+            return Attempt::of(thread, Call::Start);
         }
         if let Some(reason) = record.leaves {
-            return Attempt::main(Call::Exit(reason));
+            return Attempt::of(thread, Call::Exit(reason));
         }
         if record.ends <= self.now {
-            return Attempt::main(Call::Exit(ExitReason::LifeTime));
+            return Attempt::of(thread, self.end_of_life(process));
         }
+        if record.starts_threads {
+            return Attempt::of(thread, self.next_start(process));
+        }
+        let due = record.request_due();
         if let Some(memory) = record.memory.as_deref_mut()
-            && let Some(life) = memory.lives.first().filter(|life| life.ends <= record.due)
+            && let Some(life) = memory.lives.first().filter(|life| life.ends <= due)
         {
             memory.lives.pop();
-            return Attempt::of(life.thread, Call::LifeOver { address: life.at, bytes: life.bytes });
+            return Attempt::of(thread, Call::LifeOver { address: life.at, bytes: life.bytes });
         }
         let timed = record.next_request().expect("a process that has started has a next request");
-        Attempt::of(timed.thread, Call::Request(timed.request))
+        let call = match timed.request {
+            Request::Exit if record.is_of_many() => Call::ThreadEnd,
+            Request::Exit => self.end_of_requests(process),
+            Request::EndThread if thread != ThreadId(0) => Call::ThreadEnd,
+            request => Call::Request(request),
+        };
+        Attempt::of(timed.thread, call)
     }
 
     /// Lets an attempt take effect, and notes the outcome.
@@ -86,6 +101,15 @@ impl Simulation {
                 Outcome::Served
             }
             Call::Request(Request::Sleep) => Outcome::Served,
+            Call::ThreadStart { thread } => self.start_thread(process, thread, attempt)?,
+            Call::Join => {
+                self.join(process);
+                Outcome::Served
+            }
+            Call::ThreadEnd => {
+                self.end_thread(process);
+                Outcome::Served
+            }
             _ => {
                 self.act_on_memory(process, attempt);
                 return Ok(());

@@ -90,6 +90,7 @@ pub enum SetupError {
 pub(super) struct Group {
     pub(super) image: Image,
     pub(super) heap: HeapChoice,
+    pub(super) thread_stack_bytes: u64,
     pub(super) on_refusal: OnRefusal,
     /// Processes of one arrival.
     pub(super) count: u64,
@@ -150,9 +151,11 @@ impl Simulation {
             waiting: VecDeque::new(),
             retried: None,
             kill_is_due: false,
+            to_wake: None,
             trajectory: Trajectory::default(),
             tally,
             limits: workload.limits,
+            blocks_most: workload.limits.live_blocks,
             last: Happened::NONE,
             heaps: Arc::new(registries.heaps.clone()),
             setting: Arc::new(setting),
@@ -195,6 +198,7 @@ fn kernel_settings(machine: &spec::Machine) -> KernelSettings {
                 kernel_stack_pages: stack.0.div_ceil(page),
                 page_tables,
                 object_bytes: if objects { Charges::default().object_bytes } else { 0 },
+                thread_object_bytes: if objects { Charges::default().thread_object_bytes } else { 0 },
             },
         },
         layout: match machine.regions {
@@ -234,6 +238,7 @@ fn group_of(
             share_code: program.share_code,
         },
         heap: program.heap,
+        thread_stack_bytes: program.thread_stack.0,
         on_refusal: group.on_refusal,
         count: group.count,
         arrivals,

@@ -40,6 +40,8 @@ pub struct Summary {
     pub waits: Waits,
     /// Processes that came and went.
     pub processes: ProcessCounts,
+    /// Threads beside the main ones.
+    pub threads: ThreadCounts,
     /// What the processors did.
     pub processors: ProcessorCounts,
 }
@@ -83,6 +85,8 @@ pub struct Levels {
     pub holes: u64,
     /// Processes alive.
     pub processes: u64,
+    /// Their threads, the main ones included.
+    pub threads: u64,
 }
 
 impl Levels {
@@ -108,6 +112,7 @@ impl Levels {
         self.longest_together = self.longest_together.min(now.longest_together);
         self.holes = self.holes.max(now.holes);
         self.processes = self.processes.max(now.processes);
+        self.threads = self.threads.max(now.threads);
     }
 
     /// The same for levels that do not depend on frames.
@@ -244,6 +249,15 @@ pub struct ProcessCounts {
     pub exited: u64,
     /// Processes that the kernel ended because memory was short.
     pub killed: u64,
+}
+
+/// Threads beside the main ones that came and went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreadCounts {
+    /// Threads that were started.
+    pub started: u64,
+    /// Of them, those that ended before their process.
+    pub ended: u64,
 }
 
 /// What the processors did.

@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::costs::Spent;
 use super::happened::{Call, Cause, Happened};
 use super::heaps::Holdings;
-use super::summary::{Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, Waits, Worst};
+use super::summary::{
+    Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, ThreadCounts, Waits, Worst,
+};
 
 /// Running counts of a simulation.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -33,6 +35,7 @@ pub(super) struct Tally {
     pub(super) failures: Failures,
     pub(super) waits: Waits,
     pub(super) processes: ProcessCounts,
+    pub(super) threads: ThreadCounts,
     pub(super) processors: ProcessorCounts,
 }
 
@@ -68,6 +71,7 @@ impl Tally {
             failures: Failures::default(),
             waits: Waits::default(),
             processes: ProcessCounts::default(),
+            threads: ThreadCounts::default(),
             processors: ProcessorCounts::default(),
         }
     }
@@ -76,6 +80,12 @@ impl Tally {
     #[inline]
     pub(super) fn holdings(&self) -> &Holdings {
         &self.holdings
+    }
+
+    /// Live blocks of all heaps.
+    #[inline]
+    pub(super) fn live_blocks(&self) -> u64 {
+        self.holdings.blocks
     }
 
     /// The number of the next event.
@@ -131,12 +141,27 @@ impl Tally {
     pub(super) fn process_started(&mut self) {
         self.processes.started += 1;
         self.now.processes += 1;
+        self.now.threads += 1;
         self.peak.include(&self.now);
     }
 
-    /// A process has ended, by itself or not.
-    pub(super) fn process_ended(&mut self) {
+    /// A process has started a thread beside its main one.
+    pub(super) fn thread_started(&mut self) {
+        self.threads.started += 1;
+        self.now.threads += 1;
+        self.peak.include(&self.now);
+    }
+
+    /// A thread beside the main one has ended.
+    pub(super) fn thread_ended(&mut self) {
+        self.threads.ended += 1;
+        self.now.threads -= 1;
+    }
+
+    /// A process has ended, by itself or not, and with it so many threads beside its main one.
+    pub(super) fn process_ended(&mut self, threads: u32) {
         self.now.processes -= 1;
+        self.now.threads -= 1 + u64::from(threads);
         self.processes.exited += 1;
     }
 

@@ -5,6 +5,8 @@ use insta::assert_snapshot;
 use super::*;
 use crate::Registries;
 
+mod threads;
+
 /// A simulation of a workload as text.
 fn simulation(text: &str) -> Simulation {
     simulation_with(text, |_| {})
@@ -46,8 +48,12 @@ fn line(simulation: &Simulation, happened: &Happened) -> String {
     };
     let waited = if happened.waited > Nanos(0) { format!(" (waited {})", happened.waited.0) } else { String::new() };
     let bytes = happened.call.bytes().map(|bytes| format!(" {bytes}")).unwrap_or_default();
-    let name = happened.call.name();
-    format!("{:>6} {group}/{} {name}{bytes}{outcome}{waited}", happened.time.0, happened.process.ordinal)
+    let name = match happened.call {
+        Call::ThreadStart { thread } => format!("thread_start {}", thread.0),
+        call => call.name().to_owned(),
+    };
+    let thread = if happened.thread == ThreadId(0) { String::new() } else { format!(" t{}", happened.thread.0) };
+    format!("{:>6} {group}/{}{thread} {name}{bytes}{outcome}{waited}", happened.time.0, happened.process.ordinal)
 }
 
 const SIXTEEN: &str = r#"(
@@ -440,7 +446,7 @@ fn a_run_stops_at_its_limits() {
     let mut events = simulation_with(&web, |workload| workload.limits.events = 100);
     assert_snapshot!(events.run().unwrap_err(), @"100 events have happened, as many as `limits.events` allows");
     let mut processes = simulation_with(&web, |workload| workload.limits.processes = 3);
-    assert_snapshot!(processes.run().unwrap_err(), @"3 processes are alive, as many as `limits.processes` allows");
+    assert_snapshot!(processes.run().unwrap_err(), @"3 processes and threads are alive, as many as `limits.processes` allows");
 }
 
 /// A group of short-lived processes that leak what they do not free, and one that grows; memory runs short now and then.

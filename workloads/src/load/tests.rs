@@ -874,3 +874,107 @@ fn the_library_is_right() {
         }
     }
 }
+
+#[test]
+fn threads_that_cannot_be_are_told() {
+    assert_snapshot!(errors(r#"(
+    machine: (memory: "64KiB", frames: first_fit),
+    programs: {"p": (thread_stack: 0)},
+    until: "1ms",
+    processes: [
+        (name: "A", does: mix(gap: constant(1), size: constant(1), threads: 4097)),
+        (name: "B", does: mix(gap: constant(1), size: constant(1), threads: 3, free_by: consumers(3), thread_life: constant(0))),
+        (name: "C", does: mix(gap: constant(1), size: constant(1), free_by: consumers(1))),
+        (name: "D", does: mix(gap: constant(1), size: constant(1), free_by: everyone)),
+    ],
+)"#), @r#"
+    error: unknown value `everyone` at processes.D.does.free_by
+     --> mine.ron:9:77
+      |
+    9 |         (name: "D", does: mix(gap: constant(1), size: constant(1), free_by: everyone)),
+      |                                                                             ^^^^^^^^ not known
+      |
+      = help: known here: owner, next, random, consumers
+    1 error in mine.ron
+    "#);
+    assert_snapshot!(errors(r#"(
+    machine: (memory: "64KiB", frames: first_fit),
+    programs: {"p": (thread_stack: 0)},
+    until: "1ms",
+    processes: [
+        (name: "A", does: mix(gap: constant(1), size: constant(1), threads: 4097)),
+        (name: "B", does: mix(gap: constant(1), size: constant(1), threads: 3, free_by: consumers(3), thread_life: constant(0))),
+        (name: "C", does: mix(gap: constant(1), size: constant(1), free_by: consumers(1))),
+        (name: "D", does: script([thread(1), end_thread(0)])),
+    ],
+)"#), @r#"
+    error: `thread_stack` is 0 at programs.p.thread_stack
+     --> mine.ron:3:36
+      |
+    3 |     programs: {"p": (thread_stack: 0)},
+      |                                    ^ 1 to 17,179,869,184 is allowed
+    error: `threads` is 4,097 at processes.A.does.threads
+     --> mine.ron:6:77
+      |
+    6 |         (name: "A", does: mix(gap: constant(1), size: constant(1), threads: 4097)),
+      |                                                                             ^^^^ 1 to 4,096 is allowed
+    error: `consumers(3)` with `threads: 3` at processes.B.does.free_by
+     --> mine.ron:7:89
+      |
+    7 |         (name: "B", does: mix(gap: constant(1), size: constant(1), threads: 3, free_by: consumers(3), thread_life: constant(0))),
+      |                                                                                         ^^^^^^^^^ 1 to 2 is allowed: one at least gets blocks
+    error: the thread life of group `B` is 0 ns on average at processes.B.does.thread_life
+     --> mine.ron:7:116
+      |
+    7 |         (name: "B", does: mix(gap: constant(1), size: constant(1), threads: 3, free_by: consumers(3), thread_life: constant(0))),
+      |                                                                                                                    ^^^^^^^^ at least 1 ns is allowed
+    error: `consumers(1)` with `threads: 1` at processes.C.does.free_by
+     --> mine.ron:8:77
+      |
+    8 |         (name: "C", does: mix(gap: constant(1), size: constant(1), free_by: consumers(1))),
+      |                                                                             ^^^^^^^^^ at least 2 `threads` are needed
+    error: thread 0 at processes.D.does[1]
+     --> mine.ron:9:46
+      |
+    9 |         (name: "D", does: script([thread(1), end_thread(0)])),
+      |                                              ^^^^^^^^^^ 1 to 4095 is allowed
+    6 errors in mine.ron
+    "#);
+}
+
+#[test]
+fn limits_count_threads_and_the_children_of_children() {
+    assert_snapshot!(errors(r#"(
+    machine: (memory: "64KiB", frames: first_fit),
+    limits: (processes: 10, events: 50000, live_blocks: 100),
+    processes: [
+        (name: "crew", count: 2, does: mix(gap: constant(10), size: constant(1), life: constant(1000), threads: 6, calls: 500)),
+        (name: "parent", does: script([repeat(100, [spawn("child")])])),
+        (name: "child", arrive: spawned, does: script([spawn("grandchild"), repeat(2, [spawn("grandchild")])])),
+        (name: "grandchild", arrive: spawned, does: script([repeat(200, [malloc("x", 1), free("x")])])),
+    ],
+)"#), @r#"
+    error: group `crew` keeps about 1,200 blocks live at processes.crew.does
+     --> mine.ron:5:40
+      |
+    5 |         (name: "crew", count: 2, does: mix(gap: constant(10), size: constant(1), life: constant(1000), threads: 6, calls: 500)),
+      |                                        ^^^ the limit is 100
+      |
+      = help: `limits: (live_blocks: ..)` raises it
+    error: group `crew` starts about 12 processes at once at processes.crew.name
+     --> mine.ron:5:16
+      |
+    5 |         (name: "crew", count: 2, does: mix(gap: constant(10), size: constant(1), life: constant(1000), threads: 6, calls: 500)),
+      |                ^^^^^^ the limit is 10
+      |
+      = help: `limits: (processes: ..)` raises it
+    error: group `grandchild` makes about 120,600 events at processes.grandchild.does
+     --> mine.ron:8:53
+      |
+    8 |         (name: "grandchild", arrive: spawned, does: script([repeat(200, [malloc("x", 1), free("x")])])),
+      |                                                     ^^^^^^ the limit is 50,000
+      |
+      = help: `limits: (events: ..)` raises it
+    3 errors in mine.ron
+    "#);
+}

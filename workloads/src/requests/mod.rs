@@ -59,9 +59,10 @@ enum Plan {
 enum Origin {
     /// It arrived, as the n-th of its group, from 0.
     Arrived(u64),
-    /// Another process spawned it; its whole name. The outer box keeps those that are not spawned small.
+    /// Another process spawned it, or it is a thread beside the main one; its whole name. The outer box keeps the others
+    /// small.
     #[expect(clippy::box_collection, reason = "8 bytes in a million processes that arrived instead of 24")]
-    Spawned(Box<String>),
+    Named(Box<String>),
 }
 
 /// How far one process is in what it asks for.
@@ -82,6 +83,20 @@ enum State {
     Mix(Box<mix::Progress>),
     Replay(replay::Progress),
     Ended,
+}
+
+/// How the threads of a process come to their requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Threads {
+    /// One stream says for each request which thread makes it: one after the other, each when the one before is served.
+    InTurns,
+    /// Each thread has a stream of its own; but the last ones, consumers, only free what others got.
+    OnTheirOwn {
+        /// All threads, the main one included.
+        count: u32,
+        /// Of them.
+        consumers: u32,
+    },
 }
 
 /// Longer names of spawned processes are replaced by their hash.
@@ -160,7 +175,39 @@ impl Requests {
         if name.len() > NAME_BYTES_MOST {
             name = format!("#{}", blake3::hash(name.as_bytes()).to_hex());
         }
-        self.start_as(group, Origin::Spawned(Box::new(name)))
+        self.start_as(group, Origin::Named(Box::new(name)))
+    }
+
+    /// The threads of a group's processes.
+    ///
+    /// # Panics
+    /// When there is no such group.
+    #[must_use]
+    pub fn threads(&self, group: u32) -> Threads {
+        match &self.groups[at(group)].does {
+            Plan::Mix(mixture) => Threads::OnTheirOwn { count: mixture.threads, consumers: mixture.consumers() },
+            Plan::Script(_) | Plan::Replay(_) => Threads::InTurns,
+        }
+    }
+
+    /// The stream of a thread beside the main one, whose stream is `main`; `times` as often was it started before.
+    #[must_use]
+    pub fn start_thread(&self, main: &Stream, thread: ThreadId, times: u32) -> Stream {
+        let again = if times == 0 { String::new() } else { format!(".{times}") };
+        let name = format!("{}/t{}{again}", self.name(main), thread.0);
+        let mut stream = self.start_as(main.group, Origin::Named(Box::new(name)));
+        if let State::Mix(progress) = &mut stream.state {
+            progress.thread = thread;
+        }
+        stream
+    }
+
+    /// How long a thread beside the main one lives at most.
+    pub fn thread_life(&mut self, stream: &Stream) -> Option<Nanos> {
+        let Plan::Mix(mixture) = &self.groups[at(stream.group)].does else { return None };
+        let law = mixture.thread_life.as_ref()?;
+        let name = process_name(&self.groups, stream.group, &stream.origin);
+        Some(Nanos(law.draw(&mut self.seeds.coins(Domain::Workload, &name, "life"))))
     }
 
     fn start_as(&self, group: u32, origin: Origin) -> Stream {
@@ -266,7 +313,7 @@ fn at(group: u32) -> usize {
 fn process_name(groups: &[GroupPlan], group: u32, origin: &Origin) -> String {
     match origin {
         Origin::Arrived(ordinal) => format!("{}/{ordinal}", groups[at(group)].name),
-        Origin::Spawned(name) => name.as_str().to_owned(),
+        Origin::Named(name) => name.as_str().to_owned(),
     }
 }
 
@@ -299,8 +346,10 @@ pub enum Request {
         bytes: u64,
         /// Bytes written at once, from the start.
         touch: u64,
-        /// It is freed this long after it was got.
+        /// It is freed this long after it was got,
         life: Option<Nanos>,
+        /// by this thread.
+        freed_by: ThreadId,
     },
     /// A zeroed block.
     Calloc {
@@ -379,6 +428,8 @@ pub enum Request {
     },
     /// Nothing: the gap was all.
     Sleep,
-    /// The process ends.
+    /// The thread that asks ends.
+    EndThread,
+    /// The process ends; of threads with requests of their own ([`Threads::OnTheirOwn`]), only the one that asks.
     Exit,
 }

@@ -165,7 +165,9 @@ fn timed(recorded: &Recorded, record: &Record) -> Timed {
 fn request(recorded: &Recorded, call: Call) -> Request {
     let touch = |bytes: u64| recorded.touch.of(bytes);
     match call {
-        Call::Malloc { slot, bytes } => Request::Malloc { slot: Some(slot), bytes, touch: touch(bytes), life: None },
+        Call::Malloc { slot, bytes } => {
+            Request::Malloc { slot: Some(slot), bytes, touch: touch(bytes), life: None, freed_by: ThreadId(0) }
+        }
         Call::Calloc { slot, count, bytes } => {
             Request::Calloc { slot, count, bytes, touch: touch(count.saturating_mul(bytes)) }
         }

@@ -6,7 +6,7 @@ use framesim_models::{Nanos, ThreadId};
 use serde::{Deserialize, Serialize};
 
 use super::{Request, Slot, Timed};
-use crate::spec::{Group, Step};
+use crate::spec::{Count, Group, Step};
 
 /// A script's steps in a row; all processes of a group share it.
 #[derive(Clone, Debug, PartialEq)]
@@ -21,6 +21,7 @@ enum Op {
     Ask(Request),
     Sleep(Nanos),
     Thread(ThreadId),
+    EndThread(ThreadId),
     /// The operations up to the matching `Again` are done this often.
     Repeat(u64),
     /// Back to the operation behind the matching `Repeat`, when rounds are left.
@@ -64,6 +65,10 @@ impl Script {
                 Op::Ask(request) => return ask(Nanos(0), request),
                 Op::Sleep(span) => return ask(span, Request::Sleep),
                 Op::Thread(thread) => progress.thread = thread,
+                Op::EndThread(thread) => {
+                    progress.thread = ThreadId(0);
+                    return Timed { gap: Nanos(0), thread, request: Request::EndThread };
+                }
                 Op::Repeat(rounds) => progress.rounds.get_or_insert_default().push(rounds),
                 Op::Again(start) => {
                     let rounds = progress.rounds.get_or_insert_default();
@@ -86,6 +91,10 @@ fn at(op: u32) -> usize {
 
 fn length(ops: &[Op]) -> u32 {
     u32::try_from(ops.len()).expect("a script of a file of 16 MiB has fewer than 2^32 steps")
+}
+
+fn thread_of(number: Count) -> ThreadId {
+    ThreadId(u32::try_from(number.0).expect("checked: few threads"))
 }
 
 struct Compiler<'s> {
@@ -111,7 +120,8 @@ impl<'s> Compiler<'s> {
                 Op::Again(start)
             }
             Step::Sleep(span) => Op::Sleep(span.nanos()),
-            Step::Thread(thread) => Op::Thread(ThreadId(u32::try_from(thread.0).expect("checked: few threads"))),
+            Step::Thread(thread) => Op::Thread(thread_of(*thread)),
+            Step::EndThread(thread) => Op::EndThread(thread_of(*thread)),
             asks => Op::Ask(self.request(asks)),
         };
         self.ops.push(op);
@@ -121,9 +131,13 @@ impl<'s> Compiler<'s> {
         match step {
             Step::Take(name, frames) => Request::Take { slot: self.slot(name), frames: frames.0 },
             Step::Give(name) => Request::Give { slot: self.slot(name) },
-            Step::Malloc(name, bytes) => {
-                Request::Malloc { slot: Some(self.slot(name)), bytes: bytes.0, touch: 0, life: None }
-            }
+            Step::Malloc(name, bytes) => Request::Malloc {
+                slot: Some(self.slot(name)),
+                bytes: bytes.0,
+                touch: 0,
+                life: None,
+                freed_by: ThreadId(0),
+            },
             Step::Calloc(name, count, bytes) => {
                 Request::Calloc { slot: self.slot(name), count: count.0, bytes: bytes.0, touch: 0 }
             }
@@ -138,7 +152,9 @@ impl<'s> Compiler<'s> {
             Step::Dontneed(name) => Request::DontNeed { slot: self.slot(name) },
             Step::Spawn(name) => Request::Spawn { group: self.group(name) },
             Step::Exit => Request::Exit,
-            Step::Sleep(_) | Step::Thread(_) | Step::Repeat(..) => unreachable!("these are no requests"),
+            Step::Sleep(_) | Step::Thread(_) | Step::EndThread(_) | Step::Repeat(..) => {
+                unreachable!("these are no requests")
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use framesim_models::ThreadId;
 use framesim_models::frames::PolicyRegistry;
 use framesim_models::heap::HeapRegistry;
 
@@ -41,7 +42,8 @@ fn asked(does: &str) -> String {
     for _ in 0..100 {
         let timed = next(&mut requests, &mut stream);
         let thread = if timed.thread.0 == 0 { String::new() } else { format!("t{} ", timed.thread.0) };
-        lines.push(format!("+{} {thread}{:?}", timed.gap.0, timed.request));
+        let request = format!("{:?}", timed.request).replace(", freed_by: ThreadId(0)", "");
+        lines.push(format!("+{} {thread}{request}", timed.gap.0));
         if timed.request == Request::Exit {
             break;
         }
@@ -108,12 +110,12 @@ fn a_mix_draws_its_requests_and_ends() {
     ");
     insta::assert_snapshot!(asked(
         "mix(gap: exponential(mean: \"1us\"), size: uniform(lo: 1, hi: 100), life: constant(\"1ms\"), touch: share(0.5), threads: 4, until: \"5us\")"
-    ), @"
-    +377 t3 Malloc { slot: None, bytes: 80, touch: 40, life: Some(Nanos(1000000)) }
-    +148 t2 Malloc { slot: None, bytes: 25, touch: 13, life: Some(Nanos(1000000)) }
-    +727 t3 Malloc { slot: None, bytes: 50, touch: 25, life: Some(Nanos(1000000)) }
-    +2942 t1 Malloc { slot: None, bytes: 98, touch: 49, life: Some(Nanos(1000000)) }
-    +95 t1 Malloc { slot: None, bytes: 75, touch: 38, life: Some(Nanos(1000000)) }
+    ), @r"
+    +377 Malloc { slot: None, bytes: 80, touch: 40, life: Some(Nanos(1000000)) }
+    +148 Malloc { slot: None, bytes: 25, touch: 13, life: Some(Nanos(1000000)) }
+    +727 Malloc { slot: None, bytes: 50, touch: 25, life: Some(Nanos(1000000)) }
+    +2942 Malloc { slot: None, bytes: 98, touch: 49, life: Some(Nanos(1000000)) }
+    +95 Malloc { slot: None, bytes: 75, touch: 38, life: Some(Nanos(1000000)) }
     +711 Exit
     ");
 }
@@ -287,4 +289,32 @@ fn a_recording_is_asked_for_again_from_where_a_copy_is() {
     assert_eq!(next(&mut requests, &mut stream).request, Request::Exit);
     let missing = Requests::new(&workload_with(&text, &[]), 0, Path::new("nowhere")).unwrap_err();
     assert_eq!(missing.kind(), crate::trace::TraceErrorKind::Io);
+}
+
+#[test]
+fn threads_have_streams_of_their_own_by_name() {
+    let crew = |threads: u32| {
+        format!(
+            "mix(gap: exponential(mean: \"1us\"), size: uniform(lo: 1, hi: 9999), life: constant(9), calls: 20, \
+             threads: {threads}, thread_life: exponential(mean: \"1ms\"), free_by: next)"
+        )
+    };
+    let asked = |threads: u32, thread: u32, times: u32| {
+        let mut requests = requests(&doing(&crew(threads)));
+        let main = requests.start(0, 0);
+        let mut stream = requests.start_thread(&main, ThreadId(thread), times);
+        let life = requests.thread_life(&stream).expect("a life time is given");
+        let asked: Vec<Timed> = (0..21).map(|_| next(&mut requests, &mut stream)).collect();
+        assert!(asked.iter().all(|timed| timed.thread == ThreadId(thread)));
+        assert_eq!(asked[20].request, Request::Exit);
+        let bytes = |timed: &Timed| match timed.request {
+            Request::Malloc { bytes, .. } => bytes,
+            _ => 0,
+        };
+        (requests.name(&stream), life, asked.iter().map(|timed| (timed.gap, bytes(timed))).collect::<Vec<_>>())
+    };
+    assert_eq!(asked(3, 1, 0), asked(7, 1, 0), "the others move nothing");
+    assert_ne!(asked(3, 1, 0).2, asked(3, 2, 0).2);
+    assert_ne!(asked(3, 1, 0).2, asked(3, 1, 1).2, "another thread in the same place draws anew");
+    assert_eq!((asked(3, 1, 0).0, asked(3, 1, 2).0), ("P/0/t1".to_owned(), "P/0/t1.2".to_owned()));
 }

@@ -12,7 +12,7 @@ use framesim_models::frames::PolicyChoice;
 use framesim_models::heap::HeapChoice;
 use serde::{Deserialize, Serialize};
 
-pub use process::{Arrive, Does, Group, Mix, OnRefusal, Pace, Phase, Recorded, Step, Touch};
+pub use process::{Arrive, Does, FreeBy, Group, Mix, OnRefusal, Pace, Phase, Recorded, Step, THREADS_MOST, Touch};
 pub(crate) use units::group as grouped;
 use units::whole;
 pub use units::{Bytes, Count, Positive, Share, Time, Weight};
@@ -175,6 +175,11 @@ pub struct Costs {
     pub spawn: Time,
     /// Ending one. 50 us: `lat_proc exit`, of the same order.
     pub exit: Time,
+    /// Making a thread, beside its system calls and faults. 15 us: starting and ending 100,000 threads took 2 seconds
+    /// when NPTL was new (Drepper and Molnar 2003, "The Native POSIX Thread Library for Linux").
+    pub thread_start: Time,
+    /// Ending one. 5 us: what is left of these 20.
+    pub thread_end: Time,
 }
 
 impl Default for Costs {
@@ -188,6 +193,8 @@ impl Default for Costs {
             context_switch: Time(1_500),
             spawn: Time(100_000),
             exit: Time(50_000),
+            thread_start: Time(15_000),
+            thread_end: Time(5_000),
         }
     }
 }
@@ -200,8 +207,10 @@ pub struct Program {
     pub code: Bytes,
     /// Static data.
     pub data: Bytes,
-    /// Stack.
+    /// Stack, written to its end.
     pub stack: Bytes,
+    /// Addresses of each further thread's stack, of which two pages are written (`ulimit -s`).
+    pub thread_stack: Bytes,
     /// The user-level allocator.
     pub heap: HeapChoice,
     /// Whether processes of the program share one copy of the code.
@@ -215,6 +224,7 @@ impl Default for Program {
             code: Bytes(0),
             data: Bytes(0),
             stack: Bytes(0),
+            thread_stack: Bytes(8 << 20),
             heap: HeapChoice::named("free_list"),
             share_code: false,
         }
@@ -228,19 +238,29 @@ pub struct Limits {
     /// Events.
     #[serde(deserialize_with = "whole")]
     pub events: u64,
-    /// Processes alive at once.
+    /// Processes alive at once, each thread of them counted.
     #[serde(deserialize_with = "whole")]
     pub processes: u64,
     /// Blocks of all heaps that are live at once.
     #[serde(deserialize_with = "whole")]
     pub live_blocks: u64,
-    /// Memory of the simulator itself.
+    /// Memory of the simulator itself, as far as blocks, processes and frames go ([`Limits::simulator_bytes`]).
     pub memory: Bytes,
 }
 
 impl Default for Limits {
     fn default() -> Limits {
         Limits { events: 100_000_000_000, processes: 10_000_000, live_blocks: 200_000_000, memory: Bytes(8 << 30) }
+    }
+}
+
+impl Limits {
+    /// Bytes that the simulator needs at least: 32 for a block that is live, 160 for a process or thread, one for eight
+    /// frames of a bitmap.
+    #[must_use]
+    pub fn simulator_bytes(frames: u128, live_blocks: u128, processes: u128) -> u128 {
+        let blocks = live_blocks.saturating_mul(32);
+        (frames / 8).saturating_add(blocks).saturating_add(processes.saturating_mul(160))
     }
 }
 

@@ -97,6 +97,7 @@ pub enum OnRefusal {
 }
 
 /// Three ways to say what a process does.
+#[expect(clippy::large_enum_variant, reason = "a workload has a few of them")]
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Does {
@@ -138,8 +139,10 @@ pub enum Step {
     Spawn(String),
     /// Does nothing for a time.
     Sleep(Time),
-    /// The steps after this one are this thread's; a script starts as thread 0.
+    /// The steps after this one are this thread's; a script starts as thread 0. A thread starts when its first step comes.
     Thread(Count),
+    /// This thread ends; the steps after are thread 0's.
+    EndThread(Count),
     /// Does steps again and again: times, steps.
     Repeat(Count, Vec<Step>),
     /// Ends the process; so does the end of the script.
@@ -160,18 +163,54 @@ pub struct Mix {
     /// What is written of a new block, at once.
     #[serde(default)]
     pub touch: Touch,
-    /// Threads the calls come from, each equally likely.
+    /// Threads of the process; each draws calls of its own by these laws.
     #[serde(default = "one_thread", deserialize_with = "whole")]
     pub threads: u32,
-    /// Calls, then the process ends.
+    /// Which of the threads frees a block when its life is over.
+    #[serde(default)]
+    pub free_by: FreeBy,
+    /// How long each thread but the main one lives; then another takes its place. Without it, as long as it has calls.
+    #[serde(default)]
+    pub thread_life: Option<Law<Time>>,
+    /// Calls of each thread, then it ends; the process ends with its last thread.
     #[serde(default, deserialize_with = "whole_option")]
     pub calls: Option<u64>,
-    /// The process ends when the gaps it drew add up to this.
+    /// A thread ends when the gaps it drew add up to this.
     #[serde(default)]
     pub until: Option<Time>,
     /// Times in which other laws hold: one after the other, then the first again.
     #[serde(default)]
     pub phases: Vec<Phase>,
+}
+
+/// The most threads of a process.
+pub const THREADS_MOST: u32 = 4096;
+
+/// Which thread of a process frees a block. Of one that has ended or not started yet, the main thread does its part.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum FreeBy {
+    /// The one that got it.
+    #[default]
+    Owner,
+    /// The one after it, after the last one the first: blocks go round.
+    Next,
+    /// Any, each equally likely.
+    Random,
+    /// Producers and consumers: the last so many threads get nothing and free what the others got, each producer's
+    /// blocks the same consumer.
+    Consumers(Count),
+}
+
+impl FreeBy {
+    /// Threads, the last ones of a process, that get no blocks.
+    #[must_use]
+    pub fn consumers(self) -> u64 {
+        match self {
+            FreeBy::Consumers(count) => count.0,
+            _ => 0,
+        }
+    }
 }
 
 /// A time in a mix in which other laws hold. What it does not say is as in the mix.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 
 use framesim_models::Nanos;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A size in bytes: a number, or a text such as `"64KiB"` or `"1.5MiB"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -69,8 +69,7 @@ impl Weight {
 }
 
 /// A part of a whole, from 0 to 1, kept as parts of a billion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Share(u32);
 
 impl Share {
@@ -111,11 +110,17 @@ fn parse_quantity(text: &str, units: Units) -> Result<u64, String> {
         return Err(bad());
     }
     let too_large = || format!("`{text}` is more than {}", group(u64::MAX));
-    let digits: u128 = format!("{whole}{decimals}").parse().map_err(|_| bad())?;
-    let scale = u32::try_from(decimals.len()).ok().and_then(|n| 10_u128.checked_pow(n)).ok_or_else(too_large)?;
+    if decimals.contains('.') {
+        return Err(bad());
+    }
+    let not_whole = || format!("`{text}` is not a whole number of {}", units[0].0);
+    // More decimals than that, the last one not 0, are no whole number of any unit.
+    let decimals = decimals.trim_end_matches('0');
+    let scale = u32::try_from(decimals.len()).ok().and_then(|n| 10_u128.checked_pow(n)).ok_or_else(not_whole)?;
+    let digits: u128 = format!("{whole}{decimals}").parse().map_err(|_| too_large())?;
     let total = digits.checked_mul(u128::from(factor)).ok_or_else(too_large)?;
     if total % scale != 0 {
-        return Err(format!("`{text}` is not a whole number of {}", units[0].0));
+        return Err(not_whole());
     }
     u64::try_from(total / scale).map_err(|_| too_large())
 }
@@ -336,6 +341,22 @@ macro_rules! deserialize_number {
 deserialize_number!(Positive, "a number above 0");
 deserialize_number!(Weight, "a weight of 0 or more");
 
+/// A text gets the fraction that is read back as the same share.
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() {
+            serializer.serialize_f64(share_to(*self))
+        } else {
+            serializer.serialize_u32(self.0)
+        }
+    }
+}
+
+#[expect(clippy::float_arithmetic, reason = "a division of two exact numbers gives the same on every platform")]
+fn share_to(share: Share) -> f64 {
+    f64::from(share.0) / f64::from(Share::WHOLE)
+}
+
 impl<'de> Deserialize<'de> for Share {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Share, D::Error> {
         if !deserializer.is_human_readable() {
@@ -384,7 +405,21 @@ mod tests {
         insta::assert_snapshot!(error("1.2.3MiB"), @"`1.2.3MiB` does not start with a number");
         insta::assert_snapshot!(error("0.3B"), @"`0.3B` is not a whole number of B");
         insta::assert_snapshot!(error("99999999PiB"), @"`99999999PiB` is more than 18,446,744,073,709,551,615");
-        insta::assert_snapshot!(error("999999999999999999999999999999999999999999PiB"), @"`999999999999999999999999999999999999999999PiB` does not start with a number");
-        assert!(error(&format!("0.{}1B", "0".repeat(60))).ends_with("is more than 18,446,744,073,709,551,615"));
+        insta::assert_snapshot!(error("999999999999999999999999999999999999999999PiB"), @"`999999999999999999999999999999999999999999PiB` is more than 18,446,744,073,709,551,615");
+        assert!(error(&format!("0.{}1B", "0".repeat(60))).ends_with("is not a whole number of B"));
+        assert_eq!(size(&format!("{}1.5{}KiB", "0".repeat(60), "0".repeat(60))), Ok(1536));
+    }
+
+    #[test]
+    fn a_share_is_read_back_as_it_was() {
+        for parts in [0, 1, 3, 250_000_000, 333_333_333, 999_999_999, Share::WHOLE] {
+            let text = ron::to_string(&Share(parts)).expect("a number");
+            assert_eq!(ron::from_str(&text), Ok(Share(parts)), "{text}");
+            let text = serde_json::to_string(&Share(parts)).expect("a number");
+            assert_eq!(serde_json::from_str::<Share>(&text).expect("a share"), Share(parts), "{text}");
+            let bytes = postcard::to_stdvec(&Share(parts)).expect("a number");
+            assert_eq!(postcard::from_bytes(&bytes), Ok(Share(parts)));
+        }
+        assert_eq!(ron::to_string(&Share(250_000_000)).expect("a number"), "0.25");
     }
 }

@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use framesim_models::ThreadId;
 
 use crate::requests::Slot;
-use crate::spec::grouped;
+use crate::spec::{THREADS_MOST, grouped};
 use lines::{LINE_BYTES_MOST, LineError, Lines, NUMBERS_MOST, NumberError};
 use slots::{ID_MOST, Slots};
 
@@ -236,7 +236,8 @@ impl TraceReader {
                 b't' if self.format == Format::Native => {
                     self.lines.bump();
                     let thread = self.number("THREAD")?;
-                    self.thread = ThreadId(u32::try_from(thread).map_err(|_| Cause::Thread(thread))?);
+                    let number = u32::try_from(thread).ok().filter(|&number| number < THREADS_MOST);
+                    self.thread = ThreadId(number.ok_or(Cause::Thread(thread))?);
                     self.end_line()?;
                 }
                 b'\n' | b'\r' => {
@@ -581,7 +582,9 @@ impl fmt::Display for Cause {
                 NumberError::TooLarge => write!(f, "{field} is more than {}", grouped(u64::MAX)),
             },
             Cause::More(rest) => write!(f, "`{rest}` is more than the record needs"),
-            Cause::Thread(thread) => write!(f, "thread {} is more than {}", grouped(*thread), grouped(u32::MAX.into())),
+            Cause::Thread(thread) => {
+                write!(f, "thread {} is more than {}", grouped(*thread), grouped((THREADS_MOST - 1).into()))
+            }
             Cause::Time => write!(f, "the times add up to more than {} ns", grouped(u64::MAX)),
             Cause::IdZero => f.write_str("a block is numbered 0; the first one is 1"),
             Cause::IdTooHigh { id } => write!(f, "block {} is numbered above {}", grouped(*id), grouped(ID_MOST)),

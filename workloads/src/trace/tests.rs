@@ -153,7 +153,8 @@ fn what_is_no_record_is_shown() {
     assert_snapshot!(error("m 0 1 0x10\n"), @"t.trace: record 1 (line 3): SIZE is no whole number, at `x10`");
     assert_snapshot!(error("m 0 1 18446744073709551616\n"), @"t.trace: record 1 (line 3): SIZE is more than 18,446,744,073,709,551,615");
     assert_snapshot!(error("m 18446744073709551615 1 8\nf 1 1\n"), @"t.trace: record 2 (line 4): the times add up to more than 18,446,744,073,709,551,615 ns");
-    assert_snapshot!(error("t 4294967296\n"), @"t.trace: line 3: thread 4,294,967,296 is more than 4,294,967,295");
+    assert_snapshot!(error("t 4096\n"), @"t.trace: line 3: thread 4,096 is more than 4,095");
+    assert_snapshot!(error("t 4294967296\n"), @"t.trace: line 3: thread 4,294,967,296 is more than 4,095");
     assert_snapshot!(error("malloc 0 1 8\n"), @"t.trace: record 1 (line 3): `malloc 0 1 8` is no record");
     assert_snapshot!(error("m 0 1 \u{1b}[31m\u{7}\n"), @"t.trace: record 1 (line 3): SIZE is no whole number, at `�[31m�`");
     assert_snapshot!(error(&format!("m 0 1 {}\n", "x".repeat(500))), @"t.trace: record 1 (line 3): SIZE is no whole number, at `xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx..`");

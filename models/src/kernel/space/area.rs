@@ -80,6 +80,8 @@ impl AreaFlags {
     pub const NO_DUMP: AreaFlags = AreaFlags(4096);
     /// Kept in memory: `mlock` (smaps: `lo`).
     pub const LOCKED: AreaFlags = AreaFlags(8192);
+    /// A stack of a thread: `MAP_STACK`. Linux keeps no mark of its own; here it says what the frames are used for.
+    pub const THREAD_STACK: AreaFlags = AreaFlags(16384);
     /// The three rights.
     pub const RIGHTS: AreaFlags = AreaFlags(7);
 

@@ -189,8 +189,8 @@ impl Pair {
         for page in start + from % length..(start + from % length + pages).min(start + length) {
             if self.processes[who].is_writable(page) {
                 self.kernel.memory(pid).touch(Address(page * PAGE + 100), 8);
-                if self.kernel.take_unmet(pid).is_some() {
-                    self.kernel.forget_unmet(pid);
+                if self.kernel.take_unmet(pid, crate::ThreadId(0)).is_some() {
+                    self.kernel.forget_unmet(pid, crate::ThreadId(0));
                     return;
                 }
                 let frame = self.kernel.translate(pid, Address(page * PAGE)).expect("a written page has a frame");

@@ -40,6 +40,8 @@ use classes::GroupClasses;
 /// What a process holds, as counted after its last call; or what several of them hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holdings {
+    /// Live blocks.
+    pub blocks: u64,
     /// Bytes asked for of live blocks.
     pub live_bytes: u64,
     /// Usable bytes of live blocks.
@@ -61,6 +63,7 @@ impl Holdings {
     #[inline]
     pub fn replace(&mut self, old: &Holdings, new: &Holdings) {
         let replaced = |whole: u64, old: u64, new: u64| whole.wrapping_add(new.wrapping_sub(old));
+        self.blocks = replaced(self.blocks, old.blocks, new.blocks);
         self.live_bytes = replaced(self.live_bytes, old.live_bytes, new.live_bytes);
         self.usable_bytes = replaced(self.usable_bytes, old.usable_bytes, new.usable_bytes);
         self.heap_bytes = replaced(self.heap_bytes, old.heap_bytes, new.heap_bytes);
@@ -75,6 +78,7 @@ impl Holdings {
     /// Takes in what the heap says.
     #[inline]
     pub fn take_stats(&mut self, stats: &HeapStats) {
+        self.blocks = stats.blocks;
         self.usable_bytes = stats.usable;
         self.heap_bytes = stats.held;
         self.overhead_bytes = stats.overhead;

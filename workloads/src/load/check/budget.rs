@@ -6,12 +6,7 @@
 use super::Found;
 use crate::load::diagnostic::Kind;
 use crate::load::problem::{Path, Problem};
-use crate::spec::{Arrive, Does, Group, Mix, Step, Workload, grouped};
-
-/// Bytes that the simulator needs at least: a block that is live, a process, eight frames of a bitmap.
-const BLOCK_BYTES: u128 = 32;
-const PROCESS_BYTES: u128 = 160;
-const FRAMES_A_BYTE: u128 = 8;
+use crate::spec::{Arrive, Does, Group, Limits, Mix, Step, Workload, grouped};
 
 /// Saturating: what is too large to count is too large to run.
 #[derive(Clone, Copy, Default)]
@@ -24,8 +19,9 @@ struct Cost {
 pub(super) fn check(workload: &Workload, found: &mut Found) {
     let limits = &workload.limits;
     let mut total = Cost::default();
+    let mut started = Started { workload, counts: vec![None; workload.processes.len()] };
     for (index, group) in workload.processes.iter().enumerate() {
-        let cost = group_cost(group, workload);
+        let cost = group_cost(group, started.of(index), workload);
         let at = Path::default().field("processes").element(index);
         let of = |what: &str| format!("group `{}` {what}", group.name);
         limit(cost.events, limits.events, &of("makes"), "events", &at.field("does"), found);
@@ -41,9 +37,7 @@ pub(super) fn check(workload: &Workload, found: &mut Found) {
     limit(total.live_blocks, limits.live_blocks, "all groups keep", "blocks live", &whole, found);
     limit(total.processes, limits.processes, "all groups start", "processes at once", &whole, found);
     let frames = u128::from(workload.machine.frames_total());
-    let bytes = frames / FRAMES_A_BYTE
-        + total.live_blocks.saturating_mul(BLOCK_BYTES)
-        + total.processes.saturating_mul(PROCESS_BYTES);
+    let bytes = Limits::simulator_bytes(frames, total.live_blocks, total.processes);
     let machine = Path::default().field("machine").field("memory");
     limit(bytes, limits.memory.0, "the simulator would need", "bytes", &machine, found);
 }
@@ -76,23 +70,63 @@ impl Cost {
     }
 }
 
-fn group_cost(group: &Group, workload: &Workload) -> Cost {
-    let processes = arrivals(&group.arrive, workload).saturating_mul(group.count.into());
+/// How many processes of each group start, those that scripts spawn among them.
+struct Started<'w> {
+    workload: &'w Workload,
+    /// Known ones; 0 for one that is being counted: what spawns itself is not counted again and again.
+    counts: Vec<Option<u128>>,
+}
+
+impl Started<'_> {
+    fn of(&mut self, index: usize) -> u128 {
+        if let Some(count) = self.counts[index] {
+            return count;
+        }
+        self.counts[index] = Some(0);
+        let group = &self.workload.processes[index];
+        let mut count = arrivals(&group.arrive, self.workload).saturating_mul(group.count.into());
+        if group.arrive == Arrive::Spawned {
+            for (parent, spawner) in self.workload.processes.iter().enumerate() {
+                if let Does::Script(steps) = &spawner.does {
+                    let each = spawns(steps, &group.name);
+                    if each > 0 {
+                        count = count.saturating_add(self.of(parent).saturating_mul(each));
+                    }
+                }
+            }
+        }
+        self.counts[index] = Some(count);
+        count
+    }
+}
+
+/// How often a script spawns a process of that group.
+fn spawns(steps: &[Step], group: &str) -> u128 {
+    let of_step = |step: &Step| match step {
+        Step::Spawn(name) => u128::from(name == group),
+        Step::Repeat(times, steps) => spawns(steps, group).saturating_mul(times.0.into()),
+        _ => 0,
+    };
+    steps.iter().fold(0, |sum: u128, step| sum.saturating_add(of_step(step)))
+}
+
+fn group_cost(group: &Group, processes: u128, workload: &Workload) -> Cost {
     // Processes that come one after the other need not be there at the same time.
     let at_once = match (&group.arrive, &group.live) {
         (Arrive::At(_), _) => processes,
         (Arrive::AtEach(_), None) => processes,
-        _ => u128::from(group.count),
+        _ => u128::from(group.count).min(processes),
     };
-    let (events, live_blocks) = match &group.does {
-        Does::Script(steps) => script(steps),
-        Does::Mix(mix) => self::mix(mix, group, workload),
-        // As many as its file has: unknown here.
-        Does::Trace(_) => (1, 0),
+    // A thread has requests of its own, a start and an end.
+    let (threads, (events, live_blocks)) = match &group.does {
+        Does::Script(steps) => (1, script(steps)),
+        Does::Mix(mix) => (u128::from(mix.threads), self::mix(mix, group, workload)),
+        // As many as its file has: they are counted as they come.
+        Does::Trace(_) => (1, (1, 0)),
     };
     Cost {
-        processes: at_once,
-        events: processes.saturating_mul(events.saturating_add(2)),
+        processes: at_once.saturating_mul(threads),
+        events: processes.saturating_mul(events.saturating_add(threads.saturating_mul(2))),
         live_blocks: at_once.saturating_mul(live_blocks),
     }
 }
@@ -148,8 +182,10 @@ fn mix(mix: &Mix, group: &Group, workload: &Workload) -> (u128, u128) {
     let ends = [mix.until, workload.until, group.live.as_ref().map(|live| crate::spec::Time(live.mean()))];
     let lasts_ns = ends.into_iter().flatten().map(|end| u128::from(end.0)).min().unwrap_or(u128::MAX);
     let calls = (lasts_ns / gap_ns).min(mix.calls.map_or(u128::MAX, u128::from));
-    match &mix.life {
+    let (events, blocks) = match &mix.life {
         Some(life) => (calls.saturating_mul(2), (u128::from(life.mean()) / gap_ns).min(calls)),
         None => (calls, calls),
-    }
+    };
+    let producers = u128::from(mix.threads).saturating_sub(mix.free_by.consumers().into());
+    (events.saturating_mul(producers), blocks.saturating_mul(producers))
 }

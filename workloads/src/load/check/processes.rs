@@ -8,15 +8,18 @@ use super::{Found, laws, script};
 use crate::load::Known;
 use crate::load::explain::names_help;
 use crate::load::problem::{Path, Problem};
-use crate::spec::{Arrive, Does, Group, Mix, Program, Step, Time, Workload, grouped};
+use crate::spec::{Arrive, Does, FreeBy, Group, Mix, Program, Step, THREADS_MOST, Time, Workload, grouped};
 
 const NAME_CHARS_MOST: usize = 64;
-const THREADS_MOST: u64 = 4096;
+/// 4096 of them fit into the address space.
+const THREAD_STACK_BYTES_MOST: u64 = 16 << 30;
 /// More arrivals a second than this lie less than a nanosecond apart.
 const ARRIVALS_A_SECOND_MOST: f64 = 1e9;
 
 pub(super) fn check(workload: &Workload, known: Known<'_>, found: &mut Found) {
     for (name, program) in &workload.programs {
+        let stack = Path::default().field("programs").field(name);
+        found.within(&stack, "thread_stack", program.thread_stack.0, 1..=THREAD_STACK_BYTES_MOST);
         heap(program, known, &Path::default().field("programs").field(name).field("heap"), found);
     }
     let at = Path::default().field("processes");
@@ -140,7 +143,8 @@ fn mix(mix: &Mix, group: &Group, at: &Path, found: &mut Found) {
     if let Some(law) = &mix.life {
         laws::above_zero(law, &life("life"), &at.field("life"), found);
     }
-    found.within(at, "threads", mix.threads.into(), 1..=THREADS_MOST);
+    found.within(at, "threads", mix.threads.into(), 1..=THREADS_MOST.into());
+    threads(mix, &life("thread life"), at, found);
     if let Some(calls) = mix.calls {
         found.within(at, "calls", calls, 1..=u64::MAX);
     }
@@ -156,6 +160,23 @@ fn mix(mix: &Mix, group: &Group, at: &Path, found: &mut Found) {
         if let Some(law) = &phase.life {
             laws::above_zero(law, &life("life"), &at.field("life"), found);
         }
+    }
+}
+
+fn threads(mix: &Mix, whose_life: &str, at: &Path, found: &mut Found) {
+    let (threads, consumers) = (u64::from(mix.threads), mix.free_by.consumers());
+    if let FreeBy::Consumers(_) = mix.free_by {
+        found.unless(consumers > 0 && consumers < threads, || {
+            let allowed = match threads {
+                0 | 1 => "at least 2 `threads` are needed".to_owned(),
+                _ => format!("1 to {} is allowed: one at least gets blocks", grouped(threads - 1)),
+            };
+            let message = format!("`consumers({consumers})` with `threads: {threads}`");
+            Problem::new(at.field("free_by"), message).label(allowed)
+        });
+    }
+    if let Some(law) = &mix.thread_life {
+        laws::above_zero(law, whose_life, &at.field("thread_life"), found);
     }
 }
 

@@ -8,9 +8,7 @@ use std::collections::BTreeMap;
 use super::Found;
 use crate::load::explain::names_help;
 use crate::load::problem::{Path, Problem};
-use crate::spec::{Arrive, Step, Workload};
-
-const THREADS_MOST: u64 = 4096;
+use crate::spec::{Arrive, Step, THREADS_MOST, Workload};
 
 /// What a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,16 +98,22 @@ impl<'s> Checker<'s, '_> {
             Step::Munmap(name) => self.end(Need { step: "munmap", name, things: MAPPING }, at),
             Step::Dontneed(name) => self.need(Need { step: "dontneed", name, things: MAPPING }, at),
             Step::Spawn(name) => self.spawn(name, at),
-            Step::Thread(thread) => self.found.unless(thread.0 < THREADS_MOST, || {
-                Problem::new(at.clone(), format!("thread {}", thread.0))
-                    .label(format!("0 to {} is allowed", THREADS_MOST - 1))
-            }),
+            Step::Thread(thread) => self.thread(thread.0, 0, at),
+            Step::EndThread(thread) => self.thread(thread.0, 1, at),
             Step::Repeat(times, steps) => {
                 self.at_least_1(times.0, "times", &at.element(0));
                 self.repeat(steps, &at.element(1));
             }
             Step::Sleep(_) | Step::Exit => {}
         }
+    }
+
+    /// Thread 0 ends with the process.
+    fn thread(&mut self, thread: u64, least: u64, at: &Path) {
+        let most = u64::from(THREADS_MOST - 1);
+        self.found.unless((least..=most).contains(&thread), || {
+            Problem::new(at.clone(), format!("thread {thread}")).label(format!("{least} to {most} is allowed"))
+        });
     }
 
     fn at_least_1(&mut self, amount: u64, what: &str, at: &Path) {
