@@ -15,6 +15,18 @@ fn a_recording_is_summed_up() {
 }
 
 #[test]
+fn threads_of_a_recording_are_threads_of_the_process_unless_one_makes_all_calls() {
+    let line = |options: &[&str], name: &str| {
+        let said = shown(&[&["replay", "workloads/traces/gen-threads4.trace.zst", "--cpus", "2"], options].concat());
+        said.lines().find(|line| line.trim_start().starts_with(name)).map(str::to_owned)
+    };
+    assert_snapshot!(line(&[], "threads").expect("there are threads"), @"  threads                        4           0     mremap                      6");
+    assert_eq!(line(&["--one-thread"], "threads"), None);
+    assert_snapshot!(line(&[], "held by heaps").expect("a heap"), @"  held by heaps            195 MiB         0 B");
+    assert_snapshot!(line(&["--one-thread"], "held by heaps").expect("a heap"), @"  held by heaps            8.2 MiB         0 B");
+}
+
+#[test]
 fn a_replay_says_what_the_heap_held_and_wasted() {
     let said = shown(&["replay", "workloads/traces/ls.trace.zst", "--heap", "slab"]);
     let heap = said.split_once("heap of program").expect("the part on the heap").1;
