@@ -9,6 +9,7 @@
 //! Nothing here knows the time, a seed, a file or the event loop. A model that needs coins is handed [`Coins`].
 //! Every model can be cloned and be written and read back with serde.
 
+pub mod docs;
 pub mod frames;
 pub mod heap;
 pub mod kernel;

@@ -1,11 +1,12 @@
 //! What every registered heap must keep, under random calls: the rules of [`framesim_models::heap::oracle`].
 
 use framesim_models::heap::dlmalloc::DlmallocOptions;
+use framesim_models::heap::flat_memory::FlatMemory;
 use framesim_models::heap::free_list::{FreeListOptions, Order, Policy};
 use framesim_models::heap::oracle::{HeapCall, WatchedHeap};
 use framesim_models::heap::tcmalloc::TcmallocOptions;
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
-use framesim_models::{Coins, Violation};
+use framesim_models::{Address, Coins, ThreadId, Violation};
 use proptest::prelude::*;
 
 /// Heaps that join all free neighbours: with nothing live, what they hold is free in pieces that do not touch.
@@ -153,6 +154,21 @@ fn a_small_block_freed_and_asked_again_needs_no_system_call() {
             heap.call(&HeapCall::Malloc(100)).unwrap();
         }
         assert_eq!(heap.memory().system_calls(), before, "{choice:?}");
+    }
+}
+
+#[test]
+fn an_alignment_that_is_no_power_of_two_breaks_no_heap() {
+    for choice in choices() {
+        let mut heap = watched(&choice).heap().clone_boxed();
+        let mut memory = FlatMemory::at(Address(0x5555_5560_0000));
+        for align in [0, 3, 24, 48, 100, 4_097, 12_345] {
+            if let Ok(at) = heap.aligned_alloc(ThreadId(0), align, 100, &mut memory) {
+                assert!(heap.usable_size(at).is_some_and(|usable| usable >= 100), "{choice:?}: aligned to {align}");
+                heap.free(ThreadId(0), at, &mut memory).unwrap_or_else(|error| panic!("{choice:?}: {error}"));
+            }
+            heap.check().unwrap_or_else(|violation| panic!("{choice:?}: {violation}"));
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 //! memory based on object lifetimes".
 //!
 //! # Rules
-//! 1. A block starts at the pointer rounded up to its alignment, at least 16; a request of 0 bytes gets 1.
+//! 1. A block starts at the pointer rounded up to its alignment, a power of two and at least 16; a request of 0 bytes gets 1.
 //! 2. The break rises by whole chunks when the pointer would pass it.
 //! 3. `free` gives nothing back; `realloc` makes a new block unless the old one is large enough or the last one.
 //!
@@ -88,6 +88,7 @@ impl HeapAllocator for Bump {
         bytes: u64,
         os: &mut dyn SystemMemory,
     ) -> Result<Address, OutOfMemory> {
+        let align = align.checked_next_power_of_two().ok_or(OutOfMemory)?;
         self.place(align.max(ALIGN), bytes, os)
     }
 

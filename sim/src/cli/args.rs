@@ -81,6 +81,8 @@ pub enum Command {
     Verify(Verify),
     /// Hold models against recorded cases.
     Conform(Conform),
+    /// Say what each heap keeps, simplifies and leaves out, and how it measures on recordings, as a page of Markdown.
+    Fidelity(Fidelity),
     /// Print a script that completes commands in a shell.
     Completions(Completions),
     /// Print the manual page.
@@ -497,6 +499,17 @@ pub struct HeapCase {
 
     /// Rows of `op,live,brk,mapped,resident`.
     pub series: Option<PathBuf>,
+}
+
+/// `framesim fidelity`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  framesim fidelity tests/data/heap > models/FIDELITY.md")]
+pub struct Fidelity {
+    /// A folder with `traces/NAME.trace.zst` and, for each heap HEAP that was recorded, `reference/NAME.HEAP.addr.zst` and
+    /// `NAME.HEAP.csv`; in `threads` the same of recordings with threads, and `NAME.HEAP.maps`.
+    pub folder: PathBuf,
 }
 
 /// Files of cases.

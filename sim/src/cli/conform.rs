@@ -63,7 +63,7 @@ fn bad_case(file: &Path, bad: &BadCase) -> Failure {
 const TEXT_BYTES_MOST: u64 = 4 << 30;
 
 /// All of a text, plain or zstd.
-fn unpacked(file: &Path) -> Result<String, Failure> {
+pub(super) fn unpacked(file: &Path) -> Result<String, Failure> {
     let unreadable = |error: &io::Error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {
             Failure::Input(format!("{}: {error}", file.display()))

@@ -13,6 +13,7 @@ mod check;
 mod compare;
 mod conform;
 mod explain;
+mod fidelity;
 mod generate;
 mod guard;
 mod heap_map;
@@ -83,6 +84,7 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Import(given) => import::import(given, &mut screen),
         Command::Compare(given) => compare::compare(registries, given, talk, &mut screen),
         Command::HeapMap(given) => heap_map::heap_map(registries, given, &mut screen),
+        Command::Fidelity(given) => fidelity::fidelity(registries, given, &mut screen),
         Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {

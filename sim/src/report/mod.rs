@@ -5,6 +5,7 @@
 
 pub mod compare;
 pub mod events;
+pub mod fidelity;
 pub mod frame_map;
 pub mod heap_map;
 pub mod heaps;

@@ -5,6 +5,7 @@ mod check;
 mod command;
 mod compare;
 mod conform;
+mod fidelity;
 mod files;
 mod heap_map;
 mod library;

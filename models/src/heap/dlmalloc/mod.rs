@@ -31,8 +31,8 @@
 //! `malloc` and `free` O(1) for small chunks, O(log sizes) for others. 40 bytes a chunk and 4 a 16-byte grain of live memory.
 //!
 //! # Left out
-//! Independent arenas (`mspace`); memory that somebody else takes from the break between two calls; a mapped aligned block
-//! that `realloc` shrinks below its own offset, where the original damages its heap and the model moves the block.
+//! Independent arenas (`mspace`); memory that somebody else takes from the break between two calls. Simplified: a mapped aligned
+//! block that `realloc` shrinks below its own offset is moved, where the original damages its heap.
 
 mod system;
 

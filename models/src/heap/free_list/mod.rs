@@ -31,7 +31,7 @@
 //! binary search; in the other orders it passes over the list once. 16 bytes a free piece, 4 a grain for live blocks.
 //!
 //! # Left out
-//! The list lies beside the heap, not in its free pieces: of all that a real one writes only the header makes a page resident.
+//! Simplified: the list lies beside the heap, not in its free pieces: of all that a real one writes only the header makes a page resident.
 
 mod list;
 

@@ -42,8 +42,8 @@
 //!
 //! # Left out
 //! Checks against corruption; `mallopt`, `malloc_trim` and hooks; huge pages; programs that move the break themselves;
-//! locks: one call ends before the next begins, so no arena is ever found busy; memory tags. An arena has at most 32 GiB
-//! outside mappings. A thread that can get no arena fails, where the real one tries a mapping.
+//! locks: one call ends before the next begins, so no arena is ever found busy; memory tags. Simplified: an arena has at most
+//! 32 GiB outside mappings; a thread that can get no arena fails, where the real one tries a mapping.
 
 mod align;
 mod arena;

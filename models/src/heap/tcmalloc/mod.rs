@@ -44,8 +44,8 @@
 //!
 //! # Left out
 //! Checks against corruption; sampling, hooks and limits; aggressive decommit; huge pages; `MallocExtension`; locks: one call
-//! ends before the next begins. Where memory for its own tables is refused the real one ends the process, this one refuses the
-//! call.
+//! ends before the next begins. Simplified: where memory for its own tables is refused the real one ends the process, this one
+//! refuses the call.
 
 mod central;
 mod check;
