@@ -34,37 +34,64 @@ impl ImageId {
     }
 }
 
-/// First frame of each part of an image. Where parts follow each other in memory they are kept as runs: how many parts, and
-/// the first frame of the first; a list that is as long as the parts is kept as it is.
+/// First frame of each part of an image. Where parts follow each other in memory they are kept as runs; a list that is as
+/// long as the parts is kept as it is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct PartFrames(Box<[u32]>);
+pub(super) struct PartFrames {
+    /// Parts of the first run, plus 1: so that a process that lives takes no more room.
+    first_parts_above: NonZeroU32,
+    /// Its first frame.
+    first: u32,
+    /// What does not fit one run: most small programs have none.
+    more: Option<Box<MoreParts>>,
+}
+
+/// Frames of parts that lie in several runs.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+enum MoreParts {
+    /// Runs after the first: how many parts, and the first frame of the first.
+    Runs(Vec<(u32, u32)>),
+    /// All parts one by one; there is no first run.
+    Each(Box<[u32]>),
+}
 
 impl PartFrames {
     pub(super) fn new(parts: &[Part], frames: Vec<u32>) -> PartFrames {
-        let mut runs: Vec<u32> = Vec::new();
+        let mut runs: Vec<(u32, u32)> = Vec::new();
         let mut next = None;
         for (part, &frame) in parts.iter().zip(&frames) {
-            match runs.len().checked_sub(2) {
-                Some(last) if next == Some(u64::from(frame)) => runs[last] += 1,
-                _ => runs.extend([1, frame]),
+            match runs.last_mut() {
+                Some(last) if next == Some(u64::from(frame)) => last.0 += 1,
+                _ => runs.push((1, frame)),
             }
             next = Some(u64::from(frame) + part.frames);
-            if runs.len() >= parts.len() {
-                return PartFrames(frames.into_boxed_slice());
-            }
         }
-        PartFrames(runs.into_boxed_slice())
+        if runs.len() > 1 && 2 * runs.len() >= parts.len() {
+            return PartFrames::of(0, 0, Some(MoreParts::Each(frames.into_boxed_slice())));
+        }
+        let mut runs = runs.into_iter();
+        let (first_parts, first) = runs.next().unwrap_or((0, 0));
+        let more: Vec<(u32, u32)> = runs.collect();
+        PartFrames::of(first_parts, first, (!more.is_empty()).then_some(MoreParts::Runs(more)))
+    }
+
+    fn of(first_parts: u32, first: u32, more: Option<MoreParts>) -> PartFrames {
+        let first_parts_above = NonZeroU32::MIN.saturating_add(first_parts);
+        PartFrames { first_parts_above, first, more: more.map(Box::new) }
     }
 
     /// First frame of each of `parts`, in their order.
     pub(super) fn list(&self, parts: &[Part]) -> Vec<u32> {
-        if self.0.len() == parts.len() {
-            return self.0.to_vec();
-        }
+        let runs = match self.more.as_deref() {
+            Some(MoreParts::Each(frames)) => return frames.to_vec(),
+            Some(MoreParts::Runs(runs)) => runs.as_slice(),
+            None => &[],
+        };
+        let first = (self.first_parts_above.get() - 1, self.first);
         let mut frames = Vec::with_capacity(parts.len());
-        for run in self.0.chunks_exact(2) {
-            let mut next = run[1];
-            for part in &parts[frames.len()..frames.len() + run[0] as usize] {
+        for (count, start) in std::iter::once(first).chain(runs.iter().copied()) {
+            let mut next = start;
+            for part in &parts[frames.len()..frames.len() + count as usize] {
                 frames.push(next);
                 next = short(FrameNumber(u64::from(next) + part.frames));
             }
@@ -139,11 +166,18 @@ mod tests {
     #[test]
     fn parts_that_follow_each_other_are_kept_as_runs() {
         let parts = parts(&[1, 3, 1, 1, 1]);
-        for (frames, words) in
-            [([7, 8, 11, 12, 13], 2), ([7, 8, 11, 2, 3], 4), ([7, 8, 12, 2, 3], 5), ([9, 8, 7, 6, 5], 5)]
+        // Runs after the first, and frames kept one by one.
+        for (frames, runs, single) in
+            [([7, 8, 11, 12, 13], 0, 0), ([7, 8, 11, 2, 3], 1, 0), ([7, 8, 12, 2, 3], 0, 5), ([9, 8, 7, 6, 5], 0, 5)]
         {
             let kept = PartFrames::new(&parts, frames.to_vec());
-            assert_eq!((kept.0.len(), kept.list(&parts)), (words, frames.to_vec()));
+            let more = match kept.more.as_deref() {
+                None => (0, 0),
+                Some(MoreParts::Runs(runs)) => (runs.len(), 0),
+                Some(MoreParts::Each(frames)) => (0, frames.len()),
+            };
+            assert_eq!((more, kept.list(&parts)), ((runs, single), frames.to_vec()));
         }
+        assert_eq!(PartFrames::new(&[], Vec::new()).list(&[]), Vec::<u32>::new());
     }
 }

@@ -6,6 +6,8 @@ use framesim_models::{Violation, ensure};
 use serde::{Deserialize, Serialize};
 
 const CHILDREN: usize = 4;
+/// Places that are kept when the heap is empty.
+const KEPT: usize = 1 << 16;
 
 /// The earliest entry is the first; each entry is before its four children.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -35,12 +37,21 @@ impl<T: Copy + Ord + Debug> Heap<T> {
     pub(crate) fn pop(&mut self) -> Option<T> {
         let last = self.entries.pop()?;
         let Some(first) = self.entries.first().copied() else {
+            self.give_back();
             return Some(last);
         };
         let hole = self.sink_hole();
         self.entries[hole] = last;
         self.rise(hole);
         Some(first)
+    }
+
+    /// After a burst, as when a million processes arrive at one time, its memory is of more use elsewhere.
+    #[inline]
+    fn give_back(&mut self) {
+        if self.entries.capacity() > KEPT {
+            self.entries = Vec::new();
+        }
     }
 
     pub(crate) fn clear(&mut self) {

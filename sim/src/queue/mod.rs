@@ -17,7 +17,8 @@
 //!
 //! # Cost
 //! `push`, `pop` and `cancel` O(1) amortised; O(log n) for events of one time. No allocation once the queue has been as
-//! full as it gets. Width and number of buckets follow from the events themselves: nothing is tuned by hand.
+//! full as it gets, but for bursts of more than 65,536 events. Width and number of buckets follow from the events
+//! themselves: nothing is tuned by hand.
 //!
 //! # Left out
 //! Events in the past, and a time of `u64::MAX`, which means "never".
