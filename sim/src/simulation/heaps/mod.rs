@@ -18,7 +18,7 @@
 //! [`Simulation::check`](super::Simulation::check), which holds it against the heap's pieces too.
 //!
 //! **Mapped**, **resident** and **lazily freed** are the kernel's numbers for the process, without its program's image: pages of
-//! its address space, those with a frame, and those of them that the kernel may take back.
+//! its address space (the stacks of threads among them), those with a frame, and those of them that the kernel may take back.
 //!
 //! # Cost
 //! O(1) a call: some additions and one division.
