@@ -20,6 +20,8 @@ pub struct Fuzz {
     pub setting: ReplaySetting,
     /// Sizes at which its rules change.
     pub edges: Edges,
+    /// Resident bytes may differ by so much: pages of the library's tables that the model does not follow.
+    pub resident_tolerance: u64,
 }
 
 impl Fuzz {
@@ -62,7 +64,8 @@ impl Fuzz {
         }
         let is_random = self.setting.places == Places::FromFirst;
         // What goes by time differs in what is resident, and so does what starts at random.
-        first_difference(&real, &answers, before, if is_random { Looks::FromFirst } else { Looks::of(threads) })
+        let looks = if is_random { Looks::FromFirst } else { Looks::of(threads) };
+        self.first_difference(&real, &answers, before, looks)
     }
 
     fn heap(&self) -> Box<dyn HeapAllocator> {
@@ -89,6 +92,44 @@ impl Fuzz {
         }
         calls
     }
+
+    /// `before`: mapped and resident bytes of the model before the first call.
+    fn first_difference(&self, real: &RealRun, model: &[Answer], before: (u64, u64), looks: Looks) -> Option<String> {
+        let mut library_bytes = 0;
+        let (real_origin, origin) = (looks.origin(&real.answers), looks.origin(model));
+        for (nth, (real_answer, model)) in real.answers.iter().zip(model).enumerate() {
+            let place = |answer: &Answer, origin: u64| {
+                let from_origin = (answer.at != 0).then(|| answer.at.wrapping_sub(origin));
+                let from_origin = from_origin.map(|from| if self.is_by_page(answer) { from & !0xfff } else { from });
+                (from_origin, answer.usable, answer.brk)
+            };
+            if place(real_answer, real_origin) != place(model, origin) {
+                return Some(format!("call {}: real {real_answer:x?}, model {model:x?}", nth + 1));
+            }
+            if model.mapped == 0 {
+                continue;
+            }
+            let (mapped, model_mapped) = (real_answer.mapped - real.before.mapped, model.mapped - before.0);
+            if mapped != model_mapped {
+                return Some(format!("call {}: {mapped} bytes more mapped, model {model_mapped}", nth + 1));
+            }
+            let more =
+                (real_answer.resident - real.before.resident).wrapping_sub(model.resident - before.1).cast_signed();
+            if library_bytes == 0 {
+                library_bytes = more;
+            }
+            // Of one thread it is the library's code alone.
+            if looks == Looks::All && more.abs_diff(library_bytes) > self.resident_tolerance {
+                return Some(format!("call {}: {} bytes more resident than in the model", nth + 1, more));
+            }
+        }
+        None
+    }
+
+    /// Whether the page of a block is all that is compared of its place.
+    fn is_by_page(&self, answer: &Answer) -> bool {
+        self.setting.random_within_page_from.is_some_and(|from| answer.usable >= from)
+    }
 }
 
 /// What is compared besides usable sizes, break and mapped bytes.
@@ -112,35 +153,4 @@ impl Looks {
         let first = answers.iter().find(|answer| answer.at != 0).map_or(0, |answer| answer.at);
         if self == Looks::FromFirst { first } else { 0 }
     }
-}
-
-/// `before`: mapped and resident bytes of the model before the first call.
-fn first_difference(real: &RealRun, model: &[Answer], before: (u64, u64), looks: Looks) -> Option<String> {
-    let mut library_bytes = 0;
-    let (real_origin, origin) = (looks.origin(&real.answers), looks.origin(model));
-    for (nth, (real_answer, model)) in real.answers.iter().zip(model).enumerate() {
-        let place = |answer: &Answer, origin: u64| {
-            let from_origin = (answer.at != 0).then(|| answer.at.wrapping_sub(origin));
-            (from_origin, answer.usable, answer.brk)
-        };
-        if place(real_answer, real_origin) != place(model, origin) {
-            return Some(format!("call {}: real {real_answer:x?}, model {model:x?}", nth + 1));
-        }
-        if model.mapped == 0 {
-            continue;
-        }
-        let (mapped, model_mapped) = (real_answer.mapped - real.before.mapped, model.mapped - before.0);
-        if mapped != model_mapped {
-            return Some(format!("call {}: {mapped} bytes more mapped, model {model_mapped}", nth + 1));
-        }
-        let more = (real_answer.resident - real.before.resident).wrapping_sub(model.resident - before.1);
-        if library_bytes == 0 {
-            library_bytes = more;
-        }
-        // Of one thread it is the library's code alone.
-        if looks == Looks::All && more != library_bytes {
-            return Some(format!("call {}: {} bytes more resident than in the model", nth + 1, more.cast_signed()));
-        }
-    }
-    None
 }

@@ -54,9 +54,13 @@ fn fuzz(first: u64, calls: usize, total: usize) {
 
 fn fuzz_in(folder: &Path) -> Option<Fuzz> {
     match RealHeap::build(folder, VERSION) {
-        Ok(real) => {
-            Some(Fuzz { real, model: HeapChoice::named("glibc"), setting: ReplaySetting::threads(), edges: EDGES })
-        }
+        Ok(real) => Some(Fuzz {
+            real,
+            model: HeapChoice::named("glibc"),
+            setting: ReplaySetting::threads(),
+            edges: EDGES,
+            resident_tolerance: 0,
+        }),
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "SKIPPED: calls to the real malloc: {why}");
             None

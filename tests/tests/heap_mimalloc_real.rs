@@ -94,7 +94,13 @@ fn fuzz(folder: &TempDir) -> Option<Fuzz> {
     match RealHeap::preloading(folder.path(), LIBRARY) {
         Ok(real) => {
             let model = HeapChoice::named("mimalloc");
-            Some(Fuzz { real, model, setting: ReplaySetting::threads_with("mimalloc"), edges: EDGES })
+            Some(Fuzz {
+                real,
+                model,
+                setting: ReplaySetting::threads_with("mimalloc"),
+                edges: EDGES,
+                resident_tolerance: 0,
+            })
         }
         Err(why) => {
             let _ = writeln!(std::io::stderr(), "SKIPPED: calls to the real mimalloc: {why}");

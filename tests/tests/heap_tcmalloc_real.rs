@@ -125,5 +125,5 @@ fn held_against(real: RealHeap, options: &TcmallocOptions) -> Fuzz {
         .with("TCMALLOC_RELEASE_RATE", &format!("{}.{:03}", rate / 1000, rate % 1000))
         .with("TCMALLOC_SKIP_SBRK", if options.skip_sbrk { "1" } else { "0" });
     let setting = ReplaySetting::threads_with("tcmalloc");
-    Fuzz { real, model: HeapChoice::Tcmalloc(options.clone()), setting, edges: EDGES }
+    Fuzz { real, model: HeapChoice::Tcmalloc(options.clone()), setting, edges: EDGES, resident_tolerance: 0 }
 }

@@ -12,6 +12,7 @@ pub mod dlmalloc;
 pub mod flat_memory;
 pub mod free_list;
 pub mod glibc;
+pub mod jemalloc;
 pub mod mimalloc;
 pub mod oracle;
 pub mod segregated_fit;
@@ -40,6 +41,8 @@ models! {
     glibc::Glibc,
     /// Doug Lea's allocator, version 2.8.6, to the address.
     dlmalloc::Dlmalloc,
+    /// jemalloc 5.3.0, address for address.
+    jemalloc::Jemalloc,
     /// mimalloc 2.0.9, address for address.
     mimalloc::Mimalloc,
     /// A list of free pieces for each class of sizes.

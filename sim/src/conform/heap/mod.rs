@@ -119,8 +119,7 @@ pub fn hold(
 ) -> Result<HeapVerdict, BadCase> {
     let calls = reading::calls(case.name, case.trace)?;
     let rows = case.series.map(reading::rows).transpose()?.unwrap_or_default();
-    let mut space = setting.space(case.maps)?;
-    setting.make_calls_before(heap, &mut space)?;
+    let mut space = setting.space(case.maps, heap)?;
     setting.map_tables(&mut space, counts(&calls, &rows))?;
     let mut replay = Replay::new(heap, space, setting);
     let threads = calls.iter().map(|traced| traced.thread.0).max().unwrap_or(0);
@@ -173,6 +172,7 @@ struct Replay<'a> {
     space: AddressSpace,
     is_one_thread: bool,
     places: Places,
+    random_from: Option<u64>,
     /// By slot: address and bytes asked for.
     blocks: Vec<Option<(Address, u64)>>,
     live: u64,
@@ -192,6 +192,7 @@ impl<'a> Replay<'a> {
             heap,
             is_one_thread: setting.threads == Threads::One,
             places: setting.places,
+            random_from: setting.random_within_page_from,
             blocks: Vec::new(),
             live: 0,
             start_break: space.program_break().0,
@@ -298,7 +299,10 @@ impl HeapVerdict {
             _ => place,
         });
         let usable = found.map(|(_, usable)| usable);
-        let (is_place_equal, is_usable_equal) = (place == Some(recorded.place), usable == Some(recorded.usable));
+        let is_by_page = replay.random_from.is_some_and(|from| recorded.usable >= from);
+        let compared = |place: Place| if is_by_page { place.page() } else { place };
+        let is_place_equal = place.map(compared) == Some(compared(recorded.place));
+        let is_usable_equal = usable == Some(recorded.usable);
         self.places_equal += u64::from(is_place_equal);
         self.usable_equal += u64::from(is_usable_equal);
         if !is_place_equal {

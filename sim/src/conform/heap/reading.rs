@@ -50,6 +50,16 @@ pub(super) enum Place {
     FromFirst(i64),
 }
 
+impl Place {
+    /// The page of an address.
+    pub(super) const fn page(self) -> Place {
+        match self {
+            Place::At(at) => Place::At(at & !0xfff),
+            from_first => from_first,
+        }
+    }
+}
+
 /// A line of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Recorded {

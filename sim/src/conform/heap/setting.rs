@@ -33,6 +33,10 @@ pub struct ReplaySetting {
     pub threads: Threads,
     /// How the recording writes where blocks are.
     pub places: Places,
+    /// Blocks of so many usable bytes lie at random places within their first page, which differ from process to process:
+    /// only their pages are compared.
+    #[serde(default)]
+    pub random_within_page_from: Option<u64>,
     /// How long everything took, for allocators that go by time; without it none passes.
     #[serde(default)]
     pub clock: Option<Clock>,
@@ -158,6 +162,7 @@ impl ReplaySetting {
     pub fn one_thread_with(heap: &str) -> ReplaySetting {
         let file = match heap {
             "dlmalloc" => include_str!("one_thread_dlmalloc.ron"),
+            "jemalloc" => include_str!("one_thread_jemalloc.ron"),
             "mimalloc" => include_str!("one_thread_mimalloc.ron"),
             "tcmalloc" => include_str!("one_thread_tcmalloc.ron"),
             _ => return ReplaySetting::one_thread(),
@@ -181,6 +186,7 @@ impl ReplaySetting {
     #[must_use]
     pub fn threads_with(heap: &str) -> ReplaySetting {
         match heap {
+            "jemalloc" => ReplaySetting::read(include_str!("threads_jemalloc.ron")),
             "mimalloc" => ReplaySetting::read(include_str!("threads_mimalloc.ron")),
             "tcmalloc" => ReplaySetting::read(include_str!("threads_tcmalloc.ron")),
             _ => return ReplaySetting::threads(),
@@ -189,11 +195,7 @@ impl ReplaySetting {
     }
 
     /// Makes the calls that come before the program, on the address space of the setting.
-    pub(super) fn make_calls_before(
-        &self,
-        heap: &mut dyn HeapAllocator,
-        space: &mut AddressSpace,
-    ) -> Result<(), BadCase> {
+    fn make_calls_before(&self, heap: &mut dyn HeapAllocator, space: &mut AddressSpace) -> Result<(), BadCase> {
         let mut blocks = Vec::new();
         for &BeforeCall { thread, asks } in &self.before {
             let made = match (asks, blocks.last().copied()) {
@@ -217,8 +219,7 @@ impl ReplaySetting {
     /// # Errors
     /// [`BadCase`] when the mappings are not as they should be, or a call is refused.
     pub fn started(&self, heap: &mut dyn HeapAllocator, threads: u8, maps: &str) -> Result<AddressSpace, BadCase> {
-        let mut space = self.space(Some(maps))?;
-        self.make_calls_before(heap, &mut space)?;
+        let mut space = self.space(Some(maps), heap)?;
         self.make_first_calls(heap, threads.saturating_sub(1).into(), &mut space)?;
         Ok(space)
     }
@@ -262,14 +263,23 @@ impl ReplaySetting {
     /// [`BadCase`] when the ranges of the setting do not fit together.
     pub fn mapped(&self, calls: u64, ids: u64, blocks: u64) -> Result<Vec<(u64, u64)>, BadCase> {
         let rows = calls / calls.div_ceil(super::ROWS).max(1) + 2;
-        let mut space = self.space(None)?;
+        let (mut space, _) = self.loaded(None)?;
         self.map_tables(&mut space, Counts { calls, ids, blocks, rows })?;
         let range = |area: &Area| (space.address_of(area.pages.start).0, space.address_of(area.pages.end).0);
         Ok(space.areas().map(range).collect())
     }
 
-    /// The address space without the replayer's tables. `maps` lists further mappings, as `/proc/PID/maps` does.
-    pub(super) fn space(&self, maps: Option<&str>) -> Result<AddressSpace, BadCase> {
+    /// The address space without the replayer's tables: what the loader maps, then what libraries asked `heap` for, then the
+    /// rest. `maps` lists further mappings, as `/proc/PID/maps` does; some of the rest may be mappings that the heap has made.
+    pub(super) fn space(&self, maps: Option<&str>, heap: &mut dyn HeapAllocator) -> Result<AddressSpace, BadCase> {
+        let (mut space, mappings) = self.loaded(maps)?;
+        self.make_calls_before(heap, &mut space)?;
+        mappings.iter().try_for_each(|mapping| take_free(&mut space, mapping.start, mapping.end))?;
+        Ok(space)
+    }
+
+    /// The address space as the loader leaves it, and all mappings of the list.
+    fn loaded(&self, maps: Option<&str>) -> Result<(AddressSpace, Vec<Mapping>), BadCase> {
         let mut space = AddressSpace::new(SpaceSettings {
             page_bytes: self.page,
             cpus: self.cpus,
@@ -280,13 +290,26 @@ impl ReplaySetting {
         for &(start, end) in &self.taken {
             take(&mut space, start, end)?;
         }
-        for line in maps.unwrap_or_default().lines() {
-            if let Some((start, end)) = mapping(line)? {
-                take(&mut space, start, end)?;
-            }
+        let mappings = mappings(maps.unwrap_or_default())?;
+        for mapping in mappings.iter().filter(|mapping| mapping.is_of_loader) {
+            take(&mut space, mapping.start, mapping.end)?;
         }
-        Ok(space)
+        Ok((space, mappings))
     }
+}
+
+/// Maps what of a range is not mapped already.
+fn take_free(space: &mut AddressSpace, start: u64, end: u64) -> Result<(), BadCase> {
+    let range = |area: &Area| (space.address_of(area.pages.start).0, space.address_of(area.pages.end).0);
+    let mapped: Vec<_> = space.areas().map(range).filter(|&(from, to)| from < end && start < to).collect();
+    let mut reached = start;
+    for (from, to) in mapped {
+        if reached < from {
+            take(space, reached, from)?;
+        }
+        reached = reached.max(to);
+    }
+    if reached < end { take(space, reached, end) } else { Ok(()) }
 }
 
 fn take(space: &mut AddressSpace, start: u64, end: u64) -> Result<(), BadCase> {
@@ -295,6 +318,26 @@ fn take(space: &mut AddressSpace, start: u64, end: u64) -> Result<(), BadCase> {
     let options = MapOptions::anonymous(bytes).at(MapAt::FixedIfFree(Address(start)));
     space.map(&options).map_err(|error| BadCase(format!("mapping {start:#x}-{end:#x}: {error}")))?;
     Ok(())
+}
+
+/// A line of `/proc/PID/maps`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Mapping {
+    start: u64,
+    end: u64,
+    /// It is there before any library runs: a file, or what directly follows one (variables).
+    is_of_loader: bool,
+}
+
+/// The lines of `/proc/PID/maps`, but for the heap, which the replay makes itself, and pages of the kernel.
+fn mappings(maps: &str) -> Result<Vec<Mapping>, BadCase> {
+    let mut found: Vec<Mapping> = Vec::new();
+    for line in maps.lines() {
+        let Some((start, end)) = mapping(line)? else { continue };
+        let follows = found.last().is_some_and(|last| last.is_of_loader && last.end == start);
+        found.push(Mapping { start, end, is_of_loader: follows || line.split_whitespace().count() > 5 });
+    }
+    Ok(found)
 }
 
 /// The range of a line of `/proc/PID/maps`; none for the heap, which the replay makes itself, and for pages of the kernel.
@@ -335,6 +378,9 @@ mod tests {
         for setting in [ReplaySetting::one_thread_with("tcmalloc"), ReplaySetting::threads_with("tcmalloc")] {
             assert_eq!(setting.before.len(), 5, "{}", setting.about);
         }
+        for setting in [ReplaySetting::one_thread_with("jemalloc"), ReplaySetting::threads_with("jemalloc")] {
+            assert_eq!(setting.before.len(), 1, "{}", setting.about);
+        }
         assert_eq!(ReplaySetting::one_thread_with("mimalloc").tables.len(), 5);
         assert_eq!(ReplaySetting::threads_with("mimalloc").places, Places::FromFirst);
     }
@@ -343,6 +389,28 @@ mod tests {
     fn an_unknown_field_is_named() {
         let error = ReplaySetting::read("(about: \"\", cores: 2)").unwrap_err().to_string();
         assert!(error.contains("cores"), "{error}");
+    }
+
+    #[test]
+    fn the_loader_maps_files_and_what_follows_them() {
+        let maps = "\
+1000-2000 rw-p 00000000 00:00 0
+7000-8000 r--p 00000000 fe:00 325843                     libc.so.6
+8000-9000 rw-p 00000000 00:00 0
+a000-b000 rw-p 00000000 00:00 0
+";
+        let of_loader: Vec<_> = mappings(maps).unwrap().iter().map(|mapping| mapping.is_of_loader).collect();
+        assert_eq!(of_loader, [false, true, true, false]);
+    }
+
+    #[test]
+    fn what_a_heap_has_mapped_at_its_start_is_passed_over_in_the_list_of_mappings() {
+        let mut space = AddressSpace::new(SpaceSettings::linux(4096));
+        take(&mut space, 0x7000_0000, 0x7000_4000).unwrap();
+        take_free(&mut space, 0x6fff_f000, 0x7000_6000).unwrap();
+        assert_eq!(space.mapped_pages(), 7);
+        take_free(&mut space, 0x7000_0000, 0x7000_1000).unwrap();
+        assert_eq!(space.mapped_pages(), 7);
     }
 
     #[test]
