@@ -42,7 +42,7 @@ impl Jemalloc {
         self.counts.blocks += 1;
         self.counts.large_blocks += 1;
         self.counts.large_bytes += wanted.usable;
-        self.tick(slot, number, 1, os);
+        self.count_ticks(slot, number, 1, os);
         Ok(pages.id)
     }
 
@@ -85,7 +85,7 @@ impl Jemalloc {
             arena.shorten(store, id, usable + PAD_BYTES, os);
         }
         self.counts.large_bytes = self.counts.large_bytes - old + usable;
-        self.tick(slot, number, 1, os);
+        self.count_ticks(slot, number, 1, os);
         true
     }
 

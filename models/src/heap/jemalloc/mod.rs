@@ -387,7 +387,7 @@ impl Jemalloc {
         cache.stacks[class].is_refilled = true;
         taken.clear();
         self.due = taken;
-        self.tick(slot, number, 1, os);
+        self.count_ticks(slot, number, 1, os);
         let cache = self.threads[slot].cache.as_mut().expect("a cache");
         match cache.pop(class) {
             Some(item) => Ok(self.hand_out_region(class, item)),
@@ -411,7 +411,7 @@ impl Jemalloc {
                 is_other
             });
             let ticks = u32::try_from(before - due.len()).expect("no more than a stack holds");
-            self.tick(slot, number, ticks, os);
+            self.count_ticks(slot, number, ticks, os);
         }
         self.due = due;
         self.free_emptied(os);
@@ -509,7 +509,7 @@ impl Jemalloc {
         self.give_back(class, item, os);
         self.free_emptied(os);
         if self.threads[slot].cache.is_some() {
-            return self.tick(slot, number, 1, os);
+            return self.count_ticks(slot, number, 1, os);
         }
         self.threads[slot].ticker.count_only(1);
     }
@@ -520,7 +520,7 @@ impl Jemalloc {
             On::Extent(id) if is_large(usable) => self.resize_in_place(slot, id, usable, os),
             On::Slab(number) if usable == old => {
                 let extent = self.store.slabs[index(number.into())].extent;
-                self.tick(slot, self.store.extent(extent).arena, 1, os);
+                self.count_ticks(slot, self.store.extent(extent).arena, 1, os);
                 true
             }
             _ => false,

@@ -87,7 +87,7 @@ impl Jemalloc {
         extent.state = State::Stacks;
         os.touch(Address(extent.base), STACKS_BYTES);
         self.counts.stacks_bytes += STACKS_BYTES + PAD_BYTES;
-        self.tick(slot, 0, 1, os);
+        self.count_ticks(slot, 0, 1, os);
         let Ok(arena) = self.choose_arena(os) else {
             self.free_stacks(stacks, os);
             return Err(OutOfMemory);
@@ -161,7 +161,7 @@ impl Jemalloc {
 
     /// Counts ticks of a call; now and then the clock is looked at, for one arena (`arena_decay_ticks`).
     #[inline]
-    pub(super) fn tick(&mut self, slot: usize, arena: u32, ticks: u32, os: &mut dyn SystemMemory) {
+    pub(super) fn count_ticks(&mut self, slot: usize, arena: u32, ticks: u32, os: &mut dyn SystemMemory) {
         let thread = &mut self.threads[slot];
         if thread.ticker.count(ticks, &mut thread.prng) {
             self.look_at_clock(arena, os);
@@ -238,7 +238,7 @@ impl Jemalloc {
                 self.flush(slot, class, 0, os);
             }
             self.free_stacks(stacks, os);
-            self.tick(slot, 0, 1, os);
+            self.count_ticks(slot, 0, 1, os);
             self.look_at_clock(0, os);
             let (own, store) = self.arena_and_store(arena);
             if own.threads == 0 {
