@@ -1,5 +1,6 @@
 //! framesim: a deterministic discrete-event OS memory simulator with an exact frame map.
 //!
+//! - [`experiment`]: many runs, and what they say together.
 //! - [`digest`]: fingerprints of a run, and logs of them.
 //! - [`open()`]: a run from a workload file.
 //! - [`simulation`]: a run: clock, processes, one machine.
@@ -13,6 +14,7 @@ pub mod cli;
 pub mod compare;
 pub mod conform;
 pub mod digest;
+pub mod experiment;
 pub mod queue;
 pub mod record;
 pub mod report;

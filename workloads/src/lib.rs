@@ -1,6 +1,7 @@
 //! What a run asks for: the schema of workload files, seeded laws, request streams and recorded traces.
 //!
 //! - [`spec`]: the RON schema.
+//! - [`experiment`]: a question about a workload, over a grid and over seeds.
 //! - [`load`]: from the text of a workload to a checked one, or to what is wrong with it.
 //! - [`laws`]: laws of chance that a workload can name.
 //! - [`library`]: the files that come with framesim.
@@ -8,6 +9,7 @@
 //! - [`trace`]: recorded heap calls.
 //! - [`requests`]: what a process asks for, one request after the other.
 
+pub mod experiment;
 pub mod laws;
 pub mod library;
 pub mod load;

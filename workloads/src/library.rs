@@ -55,10 +55,22 @@ pub const LIBRARY: &[Shipped] = shipped![
     "recorded/two_programs.ron",
 ];
 
+/// Workloads that only experiments run.
+pub const EXPERIMENT_WORKLOADS: &[Shipped] = shipped!["experiments/waiting_jobs.ron", "experiments/jobs_at_random.ron"];
+
+/// Experiments, which `framesim sweep` runs.
+pub const EXPERIMENTS: &[Shipped] = shipped!["experiments/placement_1975.ron", "experiments/queue_without_limit.ron"];
+
+/// The experiment of that name (`placement_1975`), or of that path.
+#[must_use]
+pub fn find_experiment(name: &str) -> Option<&'static Shipped> {
+    EXPERIMENTS.iter().find(|shipped| shipped.name() == name || shipped.path == name)
+}
+
 /// The file of that name (`web`), or of that path.
 #[must_use]
 pub fn find(name: &str) -> Option<&'static Shipped> {
-    LIBRARY.iter().find(|shipped| shipped.name() == name || shipped.path == name)
+    LIBRARY.iter().chain(EXPERIMENT_WORKLOADS).find(|shipped| shipped.name() == name || shipped.path == name)
 }
 
 #[cfg(test)]
@@ -82,14 +94,18 @@ mod tests {
         }
     }
 
+    fn all() -> impl Iterator<Item = &'static Shipped> {
+        LIBRARY.iter().chain(EXPERIMENT_WORKLOADS).chain(EXPERIMENTS)
+    }
+
     #[test]
     fn every_file_of_the_library_is_listed_once() {
         let mut on_disk = BTreeSet::new();
         files(Path::new(env!("CARGO_MANIFEST_DIR")), "workloads", &mut on_disk);
-        let listed: BTreeSet<String> = LIBRARY.iter().map(|shipped| shipped.path.to_owned()).collect();
+        let listed: BTreeSet<String> = all().map(|shipped| shipped.path.to_owned()).collect();
         assert_eq!(listed, on_disk);
-        let names: BTreeSet<&str> = LIBRARY.iter().map(Shipped::name).collect();
-        assert_eq!(names.len(), LIBRARY.len(), "two files of one name");
+        let names: BTreeSet<&str> = all().map(Shipped::name).collect();
+        assert_eq!(names.len(), all().count(), "two files of one name");
     }
 
     #[test]

@@ -26,6 +26,30 @@ pub fn catching<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|_| said())
 }
 
+/// The same within one of several threads: what the panic says comes back, its place goes to nobody, and the hook of
+/// [`quietly`] keeps it from the screen.
+///
+/// # Errors
+/// What the panic said.
+pub fn catching_here<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    panic::catch_unwind(AssertUnwindSafe(work)).map_err(|payload| {
+        let text = payload.downcast_ref::<&str>().copied().or(payload.downcast_ref::<String>().map(String::as_str));
+        text.unwrap_or("a panic without a message").to_owned()
+    })
+}
+
+/// Runs `work` with nothing printed by panics that it catches.
+pub fn quietly<T>(work: impl FnOnce() -> T) -> T {
+    let before = panic::take_hook();
+    panic::set_hook(Box::new(|_| {}));
+    let done = panic::catch_unwind(AssertUnwindSafe(work));
+    panic::set_hook(before);
+    match done {
+        Ok(done) => done,
+        Err(payload) => panic::resume_unwind(payload),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,6 +45,28 @@ impl Source {
         Ok(Source { path: given, name, folder: file.parent().unwrap_or(Path::new("")).to_owned(), text })
     }
 
+    /// Reads the experiment `file`; a name without such a file is looked up among those that come with framesim.
+    ///
+    /// # Errors
+    /// As [`Source::open`].
+    pub fn open_experiment(file: &Path) -> Result<Source, Failure> {
+        let given = file.display().to_string();
+        match library::find_experiment(&given) {
+            Some(shipped) if !file.exists() => {
+                let folder = Path::new(shipped.path).parent().unwrap_or(Path::new("")).to_owned();
+                let (path, name) = (shipped.path.to_owned(), shipped.name().to_owned());
+                Ok(Source { path, name, folder, text: shipped.text.to_owned() })
+            }
+            _ => Source::open(file),
+        }
+    }
+
+    /// What the file says.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// A workload that stands in no file, about `file`.
     #[must_use]
     pub fn of_text(file: &Path, text: String) -> Source {
@@ -114,7 +136,10 @@ fn with_hint(failure: Failure, file: &Path, given: &str) -> Failure {
 }
 
 /// A model's name as the RON of a workload has it; options stay as they are.
-fn policy_in_ron(registries: &Registries, given: &str) -> Result<String, Failure> {
+///
+/// # Errors
+/// [`Failure::Input`] when no policy is called so.
+pub fn policy_in_ron(registries: &Registries, given: &str) -> Result<String, Failure> {
     let names: Vec<&str> = registries.frames.iter().map(|model| model.name).collect();
     let built_in = framesim_models::frames::PolicyChoice::NAMES;
     in_ron(given, &names, built_in, "policy", "policies")
@@ -166,8 +191,8 @@ fn in_ron(given: &str, known: &[&str], built_in: &[&str], kind: &str, list: &str
     }
 }
 
-/// Groups without a program run one of no size, which has a heap too.
-fn set_heap(workload: &mut Workload, heap: &HeapChoice) {
+/// Gives every program that heap. Groups without a program run one of no size, which has a heap too.
+pub fn set_heap(workload: &mut Workload, heap: &HeapChoice) {
     const NO_PROGRAM: &str = "(no program)";
     for program in workload.programs.values_mut() {
         program.heap = heap.clone();

@@ -5,12 +5,14 @@ use std::io::Write;
 use std::path::Path;
 
 use framesim_workloads::laws::CATALOG;
-use framesim_workloads::library::LIBRARY;
+use framesim_workloads::library::{EXPERIMENTS, LIBRARY};
 
 use super::args::{Listed, Overrides};
 use super::exit::Failure;
 use super::input::Source;
+use super::sweep::prepare;
 use crate::Registries;
+use crate::experiment::{METRICS, Purpose};
 use crate::report::text::{COLUMNS, wrapped};
 
 /// Names with a line each.
@@ -28,6 +30,11 @@ pub fn list(registries: &Registries, what: Listed, screen: &mut impl Write) -> R
         }
         Listed::Laws => laws(screen),
         Listed::Workloads => workloads(registries, screen),
+        Listed::Experiments => experiments(registries, screen),
+        Listed::Metrics => {
+            table(METRICS.iter().map(|metric| (metric.name, metric.about)), screen)?;
+            hint("metrics: [..]", "in an experiment chooses some; see `framesim sweep --help`", screen)
+        }
     }
 }
 
@@ -40,6 +47,16 @@ fn workloads(registries: &Registries, screen: &mut impl Write) -> Result<(), Fai
     }
     table(LIBRARY.iter().zip(&about).map(|(shipped, about)| (shipped.name(), about.as_str())), screen)?;
     hint("framesim run NAME", "runs one; their files are in the folder `workloads`", screen)
+}
+
+/// What each experiment asks.
+fn experiments(registries: &Registries, screen: &mut impl Write) -> Result<(), Failure> {
+    let mut about = Vec::new();
+    for shipped in EXPERIMENTS {
+        about.push(prepare(registries, Path::new(shipped.path), Purpose::Read)?.experiment.about);
+    }
+    table(EXPERIMENTS.iter().zip(&about).map(|(shipped, about)| (shipped.name(), about.as_str())), screen)?;
+    hint("framesim sweep NAME", "says how much work one is; `--out DIR` runs it", screen)
 }
 
 /// A law is chosen by what it looks like, so each comes with an example.

@@ -15,7 +15,7 @@ mod conform;
 mod explain;
 mod fidelity;
 mod generate;
-mod guard;
+pub mod guard;
 mod heap_map;
 mod import;
 pub mod input;
@@ -25,6 +25,8 @@ mod record;
 mod replay;
 mod run;
 mod subject;
+pub mod sweep;
+mod table;
 mod trace_file;
 mod verify;
 mod watch;
@@ -92,6 +94,10 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
             ConformKind::Heap(case) => conform::heap(registries, case, &mut screen),
             ConformKind::Malloc(cases) => conform::malloc(&cases.files, &mut screen),
         },
+        Command::Sweep(given) => sweep::sweep(registries, given, talk, &mut screen),
+        Command::Merge(given) => sweep::merge(registries, given, talk, &mut screen),
+        Command::Table(given) => table::table(given, &mut screen),
+        Command::Plot(given) => table::plot(given, &mut screen),
         Command::Completions(completions) => generate::completions(completions.shell, &mut screen),
         Command::Man => generate::man(&mut screen),
     };

@@ -88,6 +88,18 @@ impl Digest {
     pub fn of(usage: &str, bytes: &[u8]) -> Digest {
         Sealer::new(usage).with(bytes).seal()
     }
+
+    /// Its bytes, to be kept.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; 16] {
+        self.0
+    }
+
+    /// The digest that was kept as these bytes.
+    #[must_use]
+    pub fn from_bytes(bytes: [u8; 16]) -> Digest {
+        Digest(bytes)
+    }
 }
 
 /// A digest of many bytes, given piece by piece.

@@ -11,6 +11,9 @@ pub mod heap_map;
 pub mod heaps;
 pub mod json;
 pub mod map;
+pub mod means;
+#[expect(clippy::float_arithmetic, reason = "coordinates of a picture, rounded to tenths; IEEE basic operations alone")]
+pub mod plot;
 pub mod scripted;
 pub mod steps;
 pub mod summary;

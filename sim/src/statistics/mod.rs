@@ -23,7 +23,13 @@ pub use moments::{Interval, Moments};
 pub use paired::{Paired, SignTest, opposite_order, signs};
 pub use steady::{BatchMeans, Cut, batch_means, mser5};
 pub use student::{two_sided_quantile, two_sided_tail};
-pub use words::{Measure, Scale, Sentence};
+pub use words::{Measure, Scale, Sentence, with_commas};
+
+/// A confidence for a person: `95`.
+pub(crate) fn percent(confidence: f64) -> String {
+    let text = format!("{:.1}", confidence * 100.0);
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
 
 /// A count as a float; counts of runs are far below the 2^53 that a float holds exactly.
 #[expect(clippy::cast_precision_loss, reason = "below 2^53")]

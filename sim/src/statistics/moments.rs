@@ -12,6 +12,12 @@ pub struct Interval {
 }
 
 impl Interval {
+    /// From end to end.
+    #[must_use]
+    pub fn width(self) -> f64 {
+        self.high - self.low
+    }
+
     /// Half of its width: what stands behind "±".
     #[must_use]
     pub fn half_width(self) -> f64 {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Paired;
+use super::{Paired, percent};
 
 /// How numbers of a measure are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl fmt::Display for Sentence<'_> {
         let Sentence { one, other, measure, paired } = self;
         let mean = paired.moments.mean();
         let (low, high) = paired.student.map_or((mean, mean), |interval| (interval.low, interval.high));
-        let percent = paired.confidence * 100.0;
+        let percent = percent(paired.confidence);
         let (signs, seeds) = (paired.signs, paired.moments.values());
         let (name, unit) = (measure.name, measure.unit());
         if signs.above + signs.below == 0 {
@@ -55,7 +55,7 @@ impl fmt::Display for Sentence<'_> {
             return write!(
                 f,
                 "no difference in {name} between {one} and {other} is resolved \
-                 ({one} - {other}: {percent:.0} % interval {low} to {high}{unit}, {seeds} seeds)",
+                 ({one} - {other}: {percent} % interval {low} to {high}{unit}, {seeds} seeds)",
             );
         }
         // Amounts have no sign: the word has it.
@@ -65,7 +65,7 @@ impl fmt::Display for Sentence<'_> {
         write!(
             f,
             "{one} has {amount}{unit} {word} {name} than {other} \
-             ({percent:.0} % interval {low} to {high}, {seeds} seeds, {agree} of {seeds} agree)",
+             ({percent} % interval {low} to {high}, {seeds} seeds, {agree} of {seeds} agree)",
         )
     }
 }
@@ -93,7 +93,8 @@ impl Measure<'_> {
 }
 
 /// A decimal number with commas between groups of three digits before its point.
-fn with_commas(number: &str) -> String {
+#[must_use]
+pub fn with_commas(number: &str) -> String {
     let whole = number.find('.').unwrap_or(number.len());
     let sign = usize::from(number.starts_with('-'));
     let mut text = String::with_capacity(number.len() + whole / 3);

@@ -8,10 +8,11 @@ use insta::assert_snapshot;
 
 use crate::command::{repository, shown};
 
-/// Every `.ron` file below `workloads`, from the top of the repository, in order.
+/// Every `.ron` file below `workloads` but experiments, from the top of the repository, in order.
 fn workload_files() -> Vec<String> {
     let mut files = Vec::new();
     collect(&repository().join("workloads"), "workloads", &mut files);
+    files.retain(|file| !file.starts_with("workloads/experiments/"));
     files.sort();
     files
 }

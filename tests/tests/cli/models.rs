@@ -57,9 +57,9 @@ fn buddy_shows_what_it_grants_beyond_what_was_asked() {
 fn an_unknown_name_finds_the_nearest() {
     assert_snapshot!(refused(2, &["explain", "fist_fit"]), @"error: no policy or heap is called `fist_fit`; did you mean `first_fit`? (`framesim list policies` and `framesim list heaps` name all)");
     assert_snapshot!(refused(2, &["explain", "xyzzy"]), @"error: no policy or heap is called `xyzzy` (`framesim list policies` and `framesim list heaps` name all)");
-    assert_snapshot!(refused(2, &["list", "polices"]), @r"
+    assert_snapshot!(refused(2, &["list", "polices"]), @"
     error: invalid value 'polices' for '<WHAT>'
-      [possible values: policies, heaps, laws, workloads]
+      [possible values: policies, heaps, laws, workloads, experiments, metrics]
 
       tip: a similar value exists: 'policies'
 

@@ -74,7 +74,7 @@ fn tell(code: &Error, text: &str, span: &Range<usize>, known: Known<'_>) -> Told
         }
         Error::NoSuchStructField { expected, found, outer } => {
             let of = outer.as_deref().map(noun).filter(|noun| noun.word != "value");
-            let within = of.map_or(String::new(), |noun| format!(" of a {}", noun.word));
+            let within = of.map_or(String::new(), |noun| format!(" of {} {}", article(noun.word), noun.word));
             Told::new(format!("unknown field `{found}`{within}"))
                 .label("not a field")
                 .help(Some(names_help(found, expected, None)))
@@ -121,6 +121,10 @@ fn tell(code: &Error, text: &str, span: &Range<usize>, known: Known<'_>) -> Told
     }
 }
 
+fn article(noun: &str) -> &'static str {
+    if noun.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" }
+}
+
 /// What a type is called, and the command that lists its names.
 struct Noun {
     word: &'static str,
@@ -140,6 +144,14 @@ fn noun(outer: &str) -> Noun {
         "Mix" => ("mix", None),
         "Phase" => ("phase", None),
         "Recorded" => ("trace", None),
+        "Experiment" => ("experiment", None),
+        "Axis" => ("axis", None),
+        "Values" => ("kind of values", None),
+        "Case" => ("case", None),
+        "Replicas" => ("stop rule", None),
+        "Comparison" => ("comparison", None),
+        "WarmUp" => ("warm-up", None),
+        "Series" => ("series", None),
         _ => ("value", None),
     };
     Noun { word, list }
@@ -160,7 +172,8 @@ fn unknown_variant(expected: &[&str], found: &str, outer: Option<&str>, known: K
     } else {
         names_help(found, &names, noun.list)
     };
-    let label = if noun.word == "value" { "not known".to_owned() } else { format!("not a {}", noun.word) };
+    let label =
+        if noun.word == "value" { "not known".to_owned() } else { format!("not {} {}", article(noun.word), noun.word) };
     Told::new(format!("unknown {} `{found}`", noun.word)).label(label).help(Some(help))
 }
 

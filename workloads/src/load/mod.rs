@@ -9,8 +9,8 @@ mod check;
 mod diagnostic;
 mod explain;
 pub(crate) mod nearest;
-mod problem;
-mod splice;
+pub(crate) mod problem;
+pub(crate) mod splice;
 mod text;
 
 #[cfg(test)]
@@ -110,7 +110,7 @@ impl Loaded {
 }
 
 /// What no parser should see.
-fn unreadable(text: &str) -> Option<Diagnostic> {
+pub(crate) fn unreadable(text: &str) -> Option<Diagnostic> {
     let wrong = |message: &str, label: &str, help: &str, span| Diagnostic {
         kind: Kind::Input,
         message: message.to_owned(),
@@ -136,14 +136,31 @@ fn unreadable(text: &str) -> Option<Diagnostic> {
 const EXTENSIONS: Extensions =
     Extensions::IMPLICIT_SOME.union(Extensions::UNWRAP_NEWTYPES).union(Extensions::UNWRAP_VARIANT_NEWTYPES);
 
+/// A workload or an experiment as RON, with every default written out; it reads back as the same.
+///
+/// # Errors
+/// When a number cannot be written; none can be read that cannot.
+pub fn written(value: &impl serde::Serialize) -> Result<String, ron::Error> {
+    let config = ron::ser::PrettyConfig::new().indentor("    ").new_line("\n").extensions(Extensions::empty());
+    let options = ron::Options::default().with_default_extension(EXTENSIONS);
+    Ok(options.to_string_pretty(value, config)? + "\n")
+}
+
+/// Events that a run of `workload` will have, about; a recording counts as none.
+#[must_use]
+pub fn events_estimated(workload: &Workload) -> u64 {
+    check::events(workload)
+}
+
 /// Why the parser refused a text.
-struct Refused {
-    diagnostic: Box<Diagnostic>,
+pub(crate) struct Refused {
+    pub(crate) diagnostic: Box<Diagnostic>,
     /// A text was expected where this setting has a name.
     setting_wants_text: Option<usize>,
 }
 
-fn parse(spliced: &Spliced, known: Known<'_>) -> Result<Workload, Refused> {
+/// Reads a `T`: a workload, or an experiment.
+pub(crate) fn parse<T: serde::de::DeserializeOwned>(spliced: &Spliced, known: Known<'_>) -> Result<T, Refused> {
     let prepared = Prepared::of(&spliced.text);
     if let Some((path, span)) = prepared.twice {
         let message = format!("`{}` is there twice", text::unquoted(&spliced.text[span.clone()]));
@@ -162,8 +179,7 @@ fn parse(spliced: &Spliced, known: Known<'_>) -> Result<Workload, Refused> {
     let spanned = |error: ron::error::SpannedError| (error.code, error.span);
     let parsed =
         ron::Deserializer::from_str_with_options(&prepared.text, &options).map_err(spanned).and_then(|mut ron| {
-            use serde::Deserialize;
-            let read = Workload::deserialize(serde_path_to_error::Deserializer::new(&mut ron, &mut track));
+            let read = T::deserialize(serde_path_to_error::Deserializer::new(&mut ron, &mut track));
             let read = read.map_err(|error| spanned(ron.span_error(error)))?;
             ron.end().map_err(|error| spanned(ron.span_error(error)))?;
             Ok(read)

@@ -6,17 +6,17 @@ use super::text::PathStep;
 
 /// A path in a workload, as serde sees it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Path(pub Vec<PathStep>);
+pub(crate) struct Path(pub Vec<PathStep>);
 
 impl Path {
     /// `machine.frames.max_order`: a step of digits is a place in a list.
-    pub(super) fn parse(path: &str) -> Path {
+    pub(crate) fn parse(path: &str) -> Path {
         let step = |step: &str| step.parse().map_or_else(|_| PathStep::Name(step.to_owned()), PathStep::Index);
         Path(path.split('.').filter(|step| !step.is_empty()).map(step).collect())
     }
 
     /// The path that was tracked while reading; names of variants are no steps.
-    pub(super) fn tracked(path: &serde_path_to_error::Path) -> Path {
+    pub(crate) fn tracked(path: &serde_path_to_error::Path) -> Path {
         use serde_path_to_error::Segment;
         Path(
             path.iter()
@@ -30,12 +30,12 @@ impl Path {
     }
 
     /// This path and one step more.
-    pub(super) fn field(&self, name: &str) -> Path {
+    pub(crate) fn field(&self, name: &str) -> Path {
         self.step(PathStep::Name(name.to_owned()))
     }
 
     /// This path and one step more.
-    pub(super) fn element(&self, index: usize) -> Path {
+    pub(crate) fn element(&self, index: usize) -> Path {
         self.step(PathStep::Index(index))
     }
 
@@ -46,7 +46,7 @@ impl Path {
     }
 
     /// For people: an element that has a name is called by it.
-    pub(super) fn shown(&self, text: &str) -> String {
+    pub(crate) fn shown(&self, text: &str) -> String {
         let mut shown = String::new();
         for (depth, step) in self.0.iter().enumerate() {
             let name = match step {
@@ -70,7 +70,7 @@ fn name_of(text: &str, list: &[PathStep], index: usize) -> Option<String> {
 
 /// Something wrong with a value that was read.
 #[derive(Clone, Debug)]
-pub(super) struct Problem {
+pub(crate) struct Problem {
     pub path: Path,
     pub message: String,
     pub label: String,
@@ -81,20 +81,20 @@ pub(super) struct Problem {
 }
 
 impl Problem {
-    pub(super) fn new(path: Path, message: String) -> Problem {
+    pub(crate) fn new(path: Path, message: String) -> Problem {
         Problem { path, message, label: String::new(), help: None, kind: Kind::Input, names_path: true }
     }
 
-    pub(super) fn label(self, label: impl Into<String>) -> Problem {
+    pub(crate) fn label(self, label: impl Into<String>) -> Problem {
         Problem { label: label.into(), ..self }
     }
 
-    pub(super) fn help(self, help: impl Into<String>) -> Problem {
+    pub(crate) fn help(self, help: impl Into<String>) -> Problem {
         Problem { help: Some(help.into()), ..self }
     }
 
     /// The diagnostic with its place: of the value itself, or of the nearest one around it that the text has.
-    pub(super) fn at(self, spliced: &Spliced) -> Diagnostic {
+    pub(crate) fn at(self, spliced: &Spliced) -> Diagnostic {
         let depths = (0..=self.path.0.len()).rev();
         let found = depths.filter_map(|depth| find(&spliced.text, &self.path.0[..depth])).next();
         let path = self.path.shown(&spliced.text);

@@ -14,7 +14,7 @@ use super::nearest::nearest;
 use super::text::{Body, BodyKind, Found, PathStep, Place, PlaceStep, is_one_value, leads_to, scan, unquoted};
 
 /// A text with overrides in it, and where each of its bytes is from.
-pub(super) struct Spliced {
+pub(crate) struct Spliced {
     pub text: String,
     /// Source 0 is the file.
     pub sources: Vec<Source>,
@@ -34,13 +34,13 @@ struct Override {
 }
 
 impl Spliced {
-    pub(super) fn of(name: &str, text: &str) -> Spliced {
+    pub(crate) fn of(name: &str, text: &str) -> Spliced {
         let file = Source { name: name.to_owned(), text: text.to_owned() };
         Spliced { text: text.to_owned(), sources: vec![file], overrides: Vec::new() }
     }
 
     /// Puts `value` where `path` leads; one that `is_text` gets quotes.
-    pub(super) fn set(&mut self, path: &str, value: &str, is_text: bool) -> Result<(), Box<Diagnostic>> {
+    pub(crate) fn set(&mut self, path: &str, value: &str, is_text: bool) -> Result<(), Box<Diagnostic>> {
         let source = self.sources.len();
         self.sources.push(Source { name: format!("--set {path}={value}"), text: format!("{path}={value}") });
         let target = self.target(path).map_err(|wrong| {
@@ -87,7 +87,7 @@ impl Spliced {
     }
 
     /// The source and the bytes of it that a place in the text is from.
-    pub(super) fn origin(&self, span: Range<usize>) -> (usize, Range<usize>) {
+    pub(crate) fn origin(&self, span: Range<usize>) -> (usize, Range<usize>) {
         // The innermost: a later override may lie in an earlier one's value.
         let inside = |range: &Range<usize>| range.start <= span.start && span.start < range.end;
         let Some(found) = self.overrides.iter().rev().find(|change| inside(&change.inserted)) else {
@@ -217,7 +217,7 @@ fn needs_quotes(value: &str, old: &str) -> bool {
 }
 
 /// The value at `path`.
-pub(super) fn find(text: &str, path: &[PathStep]) -> Option<Found> {
+pub(crate) fn find(text: &str, path: &[PathStep]) -> Option<Found> {
     let mut there = None;
     scan(text, &mut |places, found| {
         if there.is_none() && leads_to(path, places) {
@@ -228,7 +228,7 @@ pub(super) fn find(text: &str, path: &[PathStep]) -> Option<Found> {
 }
 
 /// Elements of the list at `list` that have a `name`.
-pub(super) fn element_names(text: &str, list: &[PathStep]) -> Vec<(usize, String)> {
+pub(crate) fn element_names(text: &str, list: &[PathStep]) -> Vec<(usize, String)> {
     let mut names = Vec::new();
     scan(text, &mut |places, found| {
         if let [outer @ .., Place { step: PlaceStep::Index(index), .. }, Place { step: PlaceStep::Name("name"), .. }] =

@@ -14,14 +14,14 @@ const DEPTH_MOST: usize = 256;
 
 /// One step of a path in a text.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'t> {
+pub(crate) struct Place<'t> {
     pub step: PlaceStep<'t>,
     /// The field's name or the key; empty for an element of a list.
     pub span: Range<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PlaceStep<'t> {
+pub(crate) enum PlaceStep<'t> {
     /// A field of a struct, or a key of a map without its quotes.
     Name(&'t str),
     /// An element of a list or tuple.
@@ -30,7 +30,7 @@ pub(super) enum PlaceStep<'t> {
 
 /// A step of a path, kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum PathStep {
+pub(crate) enum PathStep {
     Name(String),
     Index(usize),
 }
@@ -55,13 +55,13 @@ impl From<&Place<'_>> for PathStep {
 }
 
 /// Whether `path` is the way to those places.
-pub(super) fn leads_to(path: &[PathStep], places: &[Place<'_>]) -> bool {
+pub(crate) fn leads_to(path: &[PathStep], places: &[Place<'_>]) -> bool {
     path.len() == places.len() && path.iter().zip(places).all(|(step, place)| step.is(place.step))
 }
 
 /// A value of a text.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
+pub(crate) struct Found {
     /// All of it.
     pub span: Range<usize>,
     /// The variant's name where there is one, else all of a plain value, else the opening bracket.
@@ -71,7 +71,7 @@ pub(super) struct Found {
 
 /// What is between the brackets of a value.
 #[derive(Clone, Debug)]
-pub(super) struct Body {
+pub(crate) struct Body {
     pub kind: BodyKind,
     /// Just before the closing bracket.
     pub close: usize,
@@ -80,7 +80,7 @@ pub(super) struct Body {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum BodyKind {
+pub(crate) enum BodyKind {
     /// `(a: 1)`, or `()`.
     Struct,
     /// `(1, 2)`.
@@ -96,13 +96,13 @@ type Visit<'v, 't> = dyn FnMut(&[Place<'t>], &Found) + 'v;
 
 /// What a scan found out beside the values.
 #[derive(Debug, Default)]
-pub(super) struct Scanned {
+pub(crate) struct Scanned {
     /// The first key that is there twice in one map: its path and place.
     pub twice: Option<(Vec<PathStep>, Range<usize>)>,
 }
 
 /// Shows every value of `text`, inner ones first.
-pub(super) fn scan<'t>(text: &'t str, visit: &mut Visit<'_, 't>) -> Scanned {
+pub(crate) fn scan<'t>(text: &'t str, visit: &mut Visit<'_, 't>) -> Scanned {
     let mut scanner = Scanner::new(text);
     // A text that is too broken or too deep is followed as far as it goes.
     let _ = scanner.attributes().and_then(|()| scanner.value(visit));
@@ -110,7 +110,7 @@ pub(super) fn scan<'t>(text: &'t str, visit: &mut Visit<'_, 't>) -> Scanned {
 }
 
 /// Whether `text` is one value and nothing else.
-pub(super) fn is_one_value(text: &str) -> bool {
+pub(crate) fn is_one_value(text: &str) -> bool {
     let mut scanner = Scanner::new(text);
     let is_value =
         scanner.value(&mut |_, _| {}).is_some_and(|found| found.body.is_some() || is_plain(&text[found.span]));
@@ -424,7 +424,7 @@ impl<'t> Scanner<'t> {
 }
 
 /// A string's content as written; escapes stay as they are.
-pub(super) fn unquoted(text: &str) -> &str {
+pub(crate) fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text)
 }
 

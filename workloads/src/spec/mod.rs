@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 
 pub use process::{Arrive, Does, FreeBy, Group, Mix, OnRefusal, Pace, Phase, Recorded, Step, THREADS_MOST, Touch};
 pub(crate) use units::group as grouped;
-use units::whole;
 pub use units::{Bytes, Count, Positive, Share, Time, Weight};
+pub(crate) use units::{SIZE_UNITS, TIME_UNITS, Units, parse_quantity, whole};
 
 /// A whole run: the machine, the programs, the processes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -290,7 +290,7 @@ const fn yes() -> bool {
 }
 
 /// A map that refuses a key it has seen: RON alone lets the last one win.
-fn unique_keys<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
+pub(crate) fn unique_keys<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<BTreeMap<String, T>, D::Error> {
     struct UniqueKeys<T>(std::marker::PhantomData<T>);

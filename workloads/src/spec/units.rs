@@ -85,11 +85,11 @@ impl Share {
 }
 
 /// A unit a text may end in, with how many of the smallest one it is.
-type Units = &'static [(&'static str, u64)];
+pub(crate) type Units = &'static [(&'static str, u64)];
 
-const SIZE_UNITS: Units =
+pub(crate) const SIZE_UNITS: Units =
     &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40), ("PiB", 1 << 50)];
-const TIME_UNITS: Units = &[
+pub(crate) const TIME_UNITS: Units = &[
     ("ns", 1),
     ("us", 1_000),
     ("ms", 1_000_000),
@@ -99,7 +99,7 @@ const TIME_UNITS: Units = &[
 ];
 
 /// `"1.5MiB"` as a whole number of the smallest unit. The error says what is wrong with the text.
-fn parse_quantity(text: &str, units: Units) -> Result<u64, String> {
+pub(crate) fn parse_quantity(text: &str, units: Units) -> Result<u64, String> {
     let number_end = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(text.len());
     let (number, unit) = text.split_at(number_end);
     let factor = unit_factor(unit.trim_start(), units)?;

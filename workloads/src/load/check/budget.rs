@@ -42,6 +42,15 @@ pub(super) fn check(workload: &Workload, found: &mut Found) {
     limit(bytes, limits.memory.0, "the simulator would need", "bytes", &machine, found);
 }
 
+/// Events of all groups.
+pub(super) fn events(workload: &Workload) -> u64 {
+    let mut started = Started { workload, counts: vec![None; workload.processes.len()] };
+    let groups = workload.processes.iter().enumerate();
+    let costs = groups.map(|(index, group)| group_cost(group, started.of(index), workload));
+    let events = costs.fold(0_u128, |sum, cost| sum.saturating_add(cost.events));
+    u64::try_from(events).unwrap_or(u64::MAX)
+}
+
 fn limit(cost: u128, most: u64, who: &str, what: &str, at: &Path, found: &mut Found) {
     found.unless(cost <= u128::from(most), || {
         let field = match what {

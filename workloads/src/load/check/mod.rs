@@ -23,6 +23,11 @@ pub(super) fn problems(workload: &Workload, known: Known<'_>) -> Vec<Problem> {
     found.problems
 }
 
+/// Events of a run, by the same estimate that the budget is held against.
+pub(super) fn events(workload: &Workload) -> u64 {
+    budget::events(workload)
+}
+
 /// Problems as they are found.
 #[derive(Default)]
 struct Found {

@@ -1,0 +1,9 @@
+//! Sweeps from the command line: the same bytes however they are run, interrupted, split and joined.
+
+mod broken;
+mod folder;
+mod interrupted;
+mod repeated;
+mod shards;
+mod shown;
+mod theory;
