@@ -3,6 +3,7 @@
 use framesim_models::heap::dlmalloc::DlmallocOptions;
 use framesim_models::heap::flat_memory::FlatMemory;
 use framesim_models::heap::free_list::{FreeListOptions, Order, Policy};
+use framesim_models::heap::hoard::{HoardOptions, Preset};
 use framesim_models::heap::oracle::{HeapCall, WatchedHeap};
 use framesim_models::heap::tcmalloc::TcmallocOptions;
 use framesim_models::heap::{HeapAllocator, HeapChoice, HeapRegistry, HeapSetting};
@@ -34,6 +35,12 @@ fn choices() -> Vec<HeapChoice> {
         let options = TcmallocOptions { max_total_thread_cache_bytes, release_rate_thousandths, skip_sbrk };
         choices.push(HeapChoice::Tcmalloc(options));
     }
+    choices.push(HeapChoice::Hoard(HoardOptions { preset: Preset::V3, ..Default::default() }));
+    choices.push(HeapChoice::Hoard(HoardOptions {
+        keep_empty: Some(1),
+        large_cache: Some(true),
+        ..Default::default()
+    }));
     for use_break in [true, false] {
         let trim_threshold_bytes = Some(100_000);
         let options = DlmallocOptions { use_break, trim_threshold_bytes, release_rate: 8, ..Default::default() };

@@ -5,6 +5,7 @@
 //!
 //! **Invariant.** A call that the heap can serve from what it holds makes no system call.
 
+mod aligned_map;
 pub mod block_map;
 pub mod buddy_heap;
 pub mod bump;
@@ -12,9 +13,11 @@ pub mod dlmalloc;
 pub mod flat_memory;
 pub mod free_list;
 pub mod glibc;
+pub mod hoard;
 pub mod jemalloc;
 pub mod mimalloc;
 pub mod oracle;
+pub mod private_heaps;
 pub mod segregated_fit;
 pub mod slab;
 pub mod tagged;
@@ -55,6 +58,10 @@ models! {
     tcmalloc::Tcmalloc,
     /// Two-level segregated fit, every call in constant time.
     tlsf::Tlsf,
+    /// Hoard: heaps of superblocks for processors, and a global heap.
+    hoard::Hoard,
+    /// A heap for each thread, and nothing between them.
+    private_heaps::PrivateHeaps,
 }
 
 /// Heap allocators by name.

@@ -7,6 +7,7 @@
 //! | can an order be served, and if not, is memory short or scattered? | [`FreeBlocks`]: the indices of Linux |
 //! | what was the mean over time? | [`TimeWeighted`] |
 //! | how much more than the live bytes did a heap hold? | [`Footprint`]: four ratios of Johnstone and Wilson |
+//! | how many cache lines do threads share that share no data? | [`SharedLines`] |
 //! | is every free run counted once? | [`Contacts`]: 2 * holes = 2A + B + e |
 //!
 //! A measure of nothing has a value by convention, and each function says which. A [`Ratio`] is two integers; it becomes
@@ -17,9 +18,11 @@ mod contacts;
 mod fragmentation;
 mod over_time;
 mod ratio;
+mod shared_lines;
 
 pub use blocks::{FreeBlocks, ORDERS};
 pub use contacts::Contacts;
 pub use fragmentation::{external_fragmentation, internal_fragmentation, longest_free_run};
 pub use over_time::{Footprint, TimeWeighted};
 pub use ratio::Ratio;
+pub use shared_lines::SharedLines;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::sizes::SEGMENT_BYTES;
+use crate::heap::aligned_map::map_aligned;
 use crate::heap::{Access, MapRequest, OutOfMemory, SystemMemory};
 use crate::{Address, Coins};
 
@@ -44,7 +45,7 @@ impl Places {
         self.coins.below(bound)
     }
 
-    /// Maps memory at a multiple of `align`. Where the kernel does not give one at once, more is mapped and both ends are cut off.
+    /// Maps memory at a multiple of `align`.
     pub fn map(
         &mut self,
         bytes: u64,
@@ -52,23 +53,7 @@ impl Places {
         access: Access,
         os: &mut dyn SystemMemory,
     ) -> Result<u64, OutOfMemory> {
-        let request = |bytes, hint| MapRequest { bytes, hint, access, no_reserve: true };
-        let roomy_bytes = bytes.checked_add(align).ok_or(OutOfMemory)?;
         let hint = self.hint(bytes, align);
-        let Address(at) = os.mmap(&request(bytes, hint))?;
-        if at.is_multiple_of(align) {
-            return Ok(at);
-        }
-        os.munmap(Address(at), bytes);
-        let Address(roomy) = os.mmap(&request(roomy_bytes, None))?;
-        let at = roomy.next_multiple_of(align);
-        let (below, above) = (at - roomy, roomy + roomy_bytes - (at + bytes));
-        if below > 0 {
-            os.munmap(Address(roomy), below);
-        }
-        if above > 0 {
-            os.munmap(Address(at + bytes), above);
-        }
-        Ok(at)
+        map_aligned(&MapRequest { bytes, hint, access, no_reserve: true }, align, os)
     }
 }
