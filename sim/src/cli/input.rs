@@ -75,11 +75,11 @@ impl Source {
         Source { path: "options of replay".to_owned(), name, folder, text }
     }
 
-    /// Checks the workload with the changes that `overrides` ask for.
+    /// What `overrides` change in the text: all but the seed and the heap.
     ///
     /// # Errors
-    /// All that is wrong with it, in lines for a person.
-    pub fn load(&self, registries: &Registries, overrides: &Overrides) -> Result<Loaded, Failure> {
+    /// [`Failure::Input`] when no policy is called so.
+    pub fn settings(&self, registries: &Registries, overrides: &Overrides) -> Result<Vec<Setting>, Failure> {
         let mut settings: Vec<Setting> =
             overrides.set.iter().map(|set| Setting { path: set.path.clone(), value: set.value.clone() }).collect();
         if let Some(policy) = &overrides.policy {
@@ -88,6 +88,15 @@ impl Source {
         if let Some(until) = &overrides.until {
             settings.push(Setting { path: "until".to_owned(), value: until.clone() });
         }
+        Ok(settings)
+    }
+
+    /// Checks the workload with the changes that `overrides` ask for.
+    ///
+    /// # Errors
+    /// All that is wrong with it, in lines for a person.
+    pub fn load(&self, registries: &Registries, overrides: &Overrides) -> Result<Loaded, Failure> {
+        let settings = self.settings(registries, overrides)?;
         let known = Known { frames: &registries.frames, heaps: &registries.heaps };
         let mut loaded = load::load(&self.path, &self.text, &settings, known).map_err(|wrong| reported(&wrong))?;
         if let Some(seed) = overrides.seed {

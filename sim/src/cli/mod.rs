@@ -10,8 +10,10 @@ pub mod exit;
 pub mod output;
 
 mod check;
+mod checkpoint;
 mod compare;
 mod conform;
+mod diff;
 mod explain;
 mod fidelity;
 mod generate;
@@ -24,10 +26,13 @@ pub mod progress;
 mod record;
 mod replay;
 mod run;
+mod search;
+mod shrink;
 mod subject;
 pub mod sweep;
 mod table;
 mod trace_file;
+mod under;
 mod verify;
 mod watch;
 mod why;
@@ -87,6 +92,9 @@ fn carry_out(registries: &Registries, cli: &Cli) -> Result<(), Failure> {
         Command::Compare(given) => compare::compare(registries, given, talk, &mut screen),
         Command::HeapMap(given) => heap_map::heap_map(registries, given, &mut screen),
         Command::Fidelity(given) => fidelity::fidelity(registries, given, &mut screen),
+        Command::Diff(given) => diff::diff(registries, given, &mut screen),
+        Command::Shrink(given) => shrink::shrink(registries, given, talk, &mut screen),
+        Command::Search(given) => search::search(registries, given, talk, &mut screen),
         Command::Verify(given) => verify::verify(registries, &given.file, talk, &mut screen),
         Command::Check(check) => check::check(registries, &check.files, &mut screen),
         Command::Conform(conform) => match &conform.kind {

@@ -85,6 +85,27 @@ fn line(now: Nanos, events: u64, passed: Duration, until: Option<Nanos>) -> Stri
     format!("{} simulated, {} events, {} a second{left}", Seconds(now), Count(events), Count(rate))
 }
 
+/// A line that is not about simulated time.
+pub struct Ticker {
+    progress: Progress,
+}
+
+impl Ticker {
+    /// Silent when `quiet`, or when standard error is no terminal.
+    #[must_use]
+    pub fn new(quiet: bool) -> Ticker {
+        Ticker { progress: Progress::new(quiet, None) }
+    }
+
+    /// Says something, after half a second.
+    pub fn say(&self, text: impl FnOnce() -> String) {
+        if self.progress.started.elapsed() > PATIENCE && !self.progress.bar.is_hidden() {
+            self.progress.bar.set_message(text());
+            self.progress.bar.tick();
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

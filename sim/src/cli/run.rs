@@ -1,13 +1,14 @@
 //! `framesim run`: a workload from its file to a report.
 
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use framesim_models::Nanos;
 use framesim_workloads::load::Loaded;
 use framesim_workloads::spec::{Does, Workload};
 
 use super::args::{MapSize, Overrides, Run};
+use super::checkpoint::{self, Checkpoints};
 use super::exit::{Breakage, Failure};
 use super::guard;
 use super::input::{Source, reported};
@@ -38,15 +39,32 @@ pub struct Talk {
 pub fn run(registries: &Registries, run: &Run, talk: Talk, screen: &mut impl Write) -> Result<(), Failure> {
     let source = Source::open(&run.file)?;
     let loaded = source.load(registries, &run.overrides)?;
-    let mut simulation = start(registries, &source, &loaded)?;
+    let mut simulation = match &run.resume_from {
+        Some(checkpoint) => resumed(registries, checkpoint, &loaded)?,
+        None => start(registries, &source, &loaded)?,
+    };
     let again = command_line(&run.file, &run.overrides);
     let mut watchers = watchers(run, &again, &simulation)?;
+    watchers.checkpoints = run.checkpoint_every.map(|every| {
+        let name = run.checkpoint_name.clone().unwrap_or_else(|| PathBuf::from(&source.name));
+        Checkpoints { every, name }
+    });
     go(&mut simulation, &mut watchers, talk, &again)?;
     let report = Report { registries, run, source: &source, loaded: &loaded, talk };
     let text = if run.json { report.json(&simulation)? } else { report.text(&simulation, &mut watchers)? };
     // Files first: what is durable comes before what is said.
     settle(watchers, &simulation)?;
     Ok(screen.write_all(text.as_bytes())?)
+}
+
+/// The simulation of a workload as a checkpoint left it.
+fn resumed(registries: &Registries, checkpoint: &Path, loaded: &Loaded) -> Result<Simulation, Failure> {
+    let simulation = checkpoint::read(checkpoint, registries)?;
+    if simulation.setting().workload != loaded.workload {
+        let checkpoint = checkpoint.display();
+        return Err(Failure::Input(format!("{checkpoint}: of another workload, or of this one with other options")));
+    }
+    Ok(simulation)
 }
 
 /// The simulation of a workload at its start.
@@ -120,7 +138,8 @@ fn watchers(run: &Run, again: &str, simulation: &Simulation) -> Result<Watchers,
         let log = LogWriter::new(file, &head).map_err(|error| Failure::at(path, "written", &error))?;
         watchers.log = Some(log);
     }
-    if run.steps || run.why.is_some() || (!run.json && is_scripted(&simulation.setting().workload)) {
+    let from_start = run.resume_from.is_none();
+    if from_start && (run.steps || run.why.is_some() || (!run.json && is_scripted(&simulation.setting().workload))) {
         watchers.steps = Some(Recorder::new(simulation));
         watchers.why = run.why.map(|step| Why::new(step, simulation));
     }

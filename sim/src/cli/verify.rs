@@ -43,7 +43,7 @@ pub fn verify(registries: &Registries, path: &Path, talk: Talk, screen: &mut imp
 }
 
 /// The arguments that the log was written with.
-fn recorded(run: &str, path: &Path) -> Result<Run, Failure> {
+pub(super) fn recorded(run: &str, path: &Path) -> Result<Run, Failure> {
     let bad = |why: &str| Failure::Input(format!("{}: line 2: {why}", path.display()));
     let words = split(run).ok_or_else(|| bad("a quote is not closed"))?;
     let words = ["framesim", "run"].into_iter().map(str::to_owned).chain(words);
@@ -54,7 +54,7 @@ fn recorded(run: &str, path: &Path) -> Result<Run, Failure> {
 }
 
 /// The workload as the log names it: from here, or from the log's own folder.
-fn opened(run: &Run, path: &Path) -> Result<Source, Failure> {
+pub(super) fn opened(run: &Run, path: &Path) -> Result<Source, Failure> {
     let beside = path.parent().unwrap_or(Path::new("")).join(&run.file);
     if !run.file.exists() && beside.exists() { Source::open(&beside) } else { Source::open(&run.file) }
 }

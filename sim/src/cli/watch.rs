@@ -8,6 +8,7 @@ use std::path::Path;
 
 use framesim_models::Nanos;
 
+use super::checkpoint::Checkpoints;
 use super::exit::Failure;
 use super::output::FileWriter;
 use super::progress::{Progress, STRIDE};
@@ -39,6 +40,8 @@ pub struct Watchers {
     pub why: Option<Why>,
     /// `replay --addresses`.
     pub addresses: Option<Addresses>,
+    /// `--checkpoint-every`.
+    pub checkpoints: Option<Checkpoints>,
     /// `--check`.
     pub check: bool,
 }
@@ -116,6 +119,9 @@ impl Watchers {
         if let Some(addresses) = &mut self.addresses {
             addresses.see(simulation, happened).map_err(Stopped::File)?;
         }
+        if let Some(checkpoints) = &self.checkpoints {
+            checkpoints.see(simulation).map_err(Stopped::File)?;
+        }
         self.see_steps(simulation, happened);
         if self.check {
             simulation.check().map_err(|violation| Stopped::Broken(violation.to_string()))?;
@@ -152,7 +158,7 @@ impl Watchers {
     /// Whether an event can pass without being shown to anybody.
     fn is_idle(&self) -> bool {
         let files = self.events.is_some() || self.log.is_some() || self.against.is_some() || self.addresses.is_some();
-        !files && self.steps.is_none() && !self.check
+        !files && self.steps.is_none() && !self.check && self.checkpoints.is_none()
     }
 
     /// Runs `simulation` to its end, every event before all watchers.

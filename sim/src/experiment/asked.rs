@@ -143,6 +143,7 @@ fn mixed(group: u32, ordinal: u32, number: u32, request: &Request) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use framesim_models::ThreadId;
     use framesim_workloads::requests::Slot;
 
     use super::*;
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn each_part_of_a_request_counts() {
-        let malloc = |bytes, touch| Request::Malloc { slot: None, bytes, touch, life: None };
+        let malloc = |bytes, touch| Request::Malloc { slot: None, bytes, touch, life: None, freed_by: ThreadId(0) };
         let numbers = [
             mixed(0, 0, 0, &malloc(16, 16)),
             mixed(1, 0, 0, &malloc(16, 16)),

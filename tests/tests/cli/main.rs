@@ -7,6 +7,7 @@ mod compare;
 mod conform;
 mod fidelity;
 mod files;
+mod findings;
 mod heap_map;
 mod library;
 mod models;

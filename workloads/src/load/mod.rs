@@ -98,6 +98,12 @@ fn put_in(name: &str, text: &str, settings: &[Setting], is_text: &[bool]) -> Res
 }
 
 impl Loaded {
+    /// The text of the workload, with all settings in it: as a file of its own it is the same workload.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.spliced.text
+    }
+
     /// An error that was found later, at a path such as `machine.frames.max_order`; where the path is not in the text, it
     /// points to the nearest value around it.
     #[must_use]

@@ -196,6 +196,10 @@ fn insertion(text: &str, parent: &Found, steps: &[&str], span: Range<usize>) -> 
             let key = if *kind == BodyKind::Map { format!("\"{}\"", steps[0]) } else { steps[0].to_owned() };
             // Behind a comment that runs to the end of its line a value would be part of it.
             let line = text[..*close].rsplit('\n').next().unwrap_or("");
+            if *trailing_comma && line.trim().is_empty() {
+                // The bracket has a line of its own: so does the new value.
+                return at(*close, format!("    {}", nested(&key)), format!("{closing},\n{line}"));
+            }
             let newline = if line.contains("//") { "\n" } else { "" };
             at(*close, format!("{newline}{comma}{}", nested(&key)), closing)
         }
