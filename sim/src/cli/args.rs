@@ -174,6 +174,10 @@ pub struct Run {
     #[arg(long)]
     pub heaps: bool,
 
+    /// Count the cache lines in which two threads of a process have blocks (false sharing).
+    #[arg(long)]
+    pub shared_lines: bool,
+
     /// Show every step of scripts, however many there are.
     #[arg(long)]
     pub steps: bool,
@@ -211,7 +215,7 @@ pub struct Run {
     pub checkpoint_name: Option<PathBuf>,
 
     /// Go on from a checkpoint of the same workload with the same options.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["steps", "why", "events", "digest_log"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["shared_lines", "steps", "why", "events", "digest_log"])]
     pub resume_from: Option<PathBuf>,
 }
 
@@ -224,6 +228,7 @@ impl Run {
             overrides,
             map: None,
             heaps: false,
+            shared_lines: false,
             steps: false,
             why: None,
             events: None,

@@ -35,7 +35,8 @@ pub fn replay(registries: &Registries, replay: &Replay, talk: Talk, screen: &mut
     go(&mut simulation, &mut watchers, talk, &again(replay))?;
     let run = Run { heaps: true, ..Run::of(&replay.trace, overrides, replay.json) };
     let report = Report { registries, run: &run, source: &source, loaded: &loaded, talk };
-    let text = if replay.json { report.json(&simulation)? } else { report.text(&simulation, &mut watchers)? };
+    let text =
+        if replay.json { report.json(&simulation, &watchers)? } else { report.text(&simulation, &mut watchers)? };
     if let Some(addresses) = watchers.addresses {
         addresses.finish()?;
     }

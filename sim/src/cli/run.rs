@@ -22,8 +22,9 @@ use crate::digest::{LogHead, LogWriter};
 use crate::report::events::EventWriter;
 use crate::report::json::Document;
 use crate::report::scripted::Recorder;
+use crate::report::shared_lines::SharedLinesRecorder;
 use crate::report::summary::Heading;
-use crate::report::{frame_map, heaps, scripted, summary};
+use crate::report::{frame_map, heaps, scripted, shared_lines, summary};
 use crate::simulation::{Levels, RESULTS_VERSION, RunError, Setting, SetupError, Simulation};
 
 /// How talkative the command is.
@@ -51,7 +52,7 @@ pub fn run(registries: &Registries, run: &Run, talk: Talk, screen: &mut impl Wri
     });
     go(&mut simulation, &mut watchers, talk, &again)?;
     let report = Report { registries, run, source: &source, loaded: &loaded, talk };
-    let text = if run.json { report.json(&simulation)? } else { report.text(&simulation, &mut watchers)? };
+    let text = if run.json { report.json(&simulation, &watchers)? } else { report.text(&simulation, &mut watchers)? };
     // Files first: what is durable comes before what is said.
     settle(watchers, &simulation)?;
     Ok(screen.write_all(text.as_bytes())?)
@@ -129,6 +130,7 @@ pub fn command_line(file: &Path, overrides: &Overrides) -> String {
 fn watchers(run: &Run, again: &str, simulation: &Simulation) -> Result<Watchers, Failure> {
     let mut watchers =
         Watchers { check: run.check, steps_unlimited: run.steps || run.why.is_some(), ..Watchers::default() };
+    watchers.shared_lines = run.shared_lines.then(SharedLinesRecorder::default);
     if let Some(path) = &run.events {
         watchers.events = Some(EventWriter::new(FileWriter::create(path)?));
     }
@@ -200,10 +202,11 @@ pub struct Report<'a> {
 
 impl Report<'_> {
     /// One JSON document.
-    pub fn json(&self, simulation: &Simulation) -> Result<String, Failure> {
+    pub fn json(&self, simulation: &Simulation, watchers: &Watchers) -> Result<String, Failure> {
         let summary = simulation.summary();
         let heading = Heading::of(&self.source.name, simulation, &summary);
-        let document = Document::new(&heading, simulation, &summary, self.run.map.is_some());
+        let mut document = Document::new(&heading, simulation, &summary, self.run.map.is_some());
+        document.shared_lines = watchers.shared_lines.as_ref().map(|lines| lines.counts(simulation));
         let text = serde_json::to_string_pretty(&document);
         Ok(text.map_err(|error| Failure::Io(error.to_string()))? + "\n")
     }
@@ -231,6 +234,10 @@ impl Report<'_> {
             }
         } else {
             text.push_str(&summary::text(&summary, &self.heaps(simulation)));
+        }
+        if let Some(lines) = &watchers.shared_lines {
+            text.push('\n');
+            text.push_str(&shared_lines::text(&lines.counts(simulation)));
         }
         text.push_str(&self.map(simulation)?);
         text.push('\n');

@@ -18,6 +18,7 @@ use super::why::Why;
 use crate::digest::{Difference, LogError, LogHead, LogReader, LogWriter};
 use crate::report::events::EventWriter;
 use crate::report::scripted::Recorder;
+use crate::report::shared_lines::SharedLinesRecorder;
 use crate::simulation::{Happened, Simulation};
 
 /// Steps that are shown without being asked for; a longer script is summed up.
@@ -40,6 +41,8 @@ pub struct Watchers {
     pub why: Option<Why>,
     /// `replay --addresses`.
     pub addresses: Option<Addresses>,
+    /// `--shared-lines`.
+    pub shared_lines: Option<SharedLinesRecorder>,
     /// `--checkpoint-every`.
     pub checkpoints: Option<Checkpoints>,
     /// `--check`.
@@ -119,6 +122,9 @@ impl Watchers {
         if let Some(addresses) = &mut self.addresses {
             addresses.see(simulation, happened).map_err(Stopped::File)?;
         }
+        if let Some(lines) = &mut self.shared_lines {
+            lines.see(happened);
+        }
         if let Some(checkpoints) = &self.checkpoints {
             checkpoints.see(simulation).map_err(Stopped::File)?;
         }
@@ -158,7 +164,8 @@ impl Watchers {
     /// Whether an event can pass without being shown to anybody.
     fn is_idle(&self) -> bool {
         let files = self.events.is_some() || self.log.is_some() || self.against.is_some() || self.addresses.is_some();
-        !files && self.steps.is_none() && !self.check && self.checkpoints.is_none()
+        let reports = self.steps.is_some() || self.shared_lines.is_some();
+        !files && !reports && !self.check && self.checkpoints.is_none()
     }
 
     /// Runs `simulation` to its end, every event before all watchers.

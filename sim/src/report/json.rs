@@ -6,6 +6,7 @@
 use framesim_models::kernel::Region;
 use serde::Serialize;
 
+use super::shared_lines::GroupLines;
 use super::summary::Heading;
 use crate::simulation::{Failures, HeapSummary, Levels, Simulation, Summary};
 
@@ -38,6 +39,9 @@ pub struct Document<'a> {
     pub failures: &'a Failures,
     /// What the heaps of each group held, wasted and asked of the kernel.
     pub heap_reports: Vec<HeapReport>,
+    /// Cache lines in which two threads have blocks, where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shared_lines: Option<Vec<GroupLines>>,
     /// The frame map at the end, where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub frame_map: Option<Vec<MapRun>>,
@@ -105,6 +109,7 @@ impl<'a> Document<'a> {
             },
             failures: &summary.failures,
             heap_reports: simulation.heap_summaries().into_iter().map(HeapReport::of).collect(),
+            shared_lines: None,
             frame_map: with_map.then(|| map(simulation)),
         }
     }

@@ -15,6 +15,7 @@ pub mod means;
 #[expect(clippy::float_arithmetic, reason = "coordinates of a picture, rounded to tenths; IEEE basic operations alone")]
 pub mod plot;
 pub mod scripted;
+pub mod shared_lines;
 pub mod steps;
 pub mod summary;
 pub mod text;

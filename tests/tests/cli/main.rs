@@ -15,4 +15,5 @@ mod own_policy;
 mod record;
 mod replay;
 mod run;
+mod shared_lines;
 mod streams;

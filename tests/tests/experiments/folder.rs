@@ -98,9 +98,7 @@ impl Folder {
     /// All files of results in a folder.
     pub fn results(&self, name: &str) -> Results {
         let folder = self.path(name);
-        let read = |file: &PathBuf| {
-            std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
-        };
+        let read = |file: &PathBuf| std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         Results(framesim::experiment::files(&folder).iter().map(|file| (file_name(file), read(file))).collect())
     }
 }
