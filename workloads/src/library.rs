@@ -50,6 +50,8 @@ pub const LIBRARY: &[Shipped] = shipped![
     "heaps/glibc_arenas.ron",
     "heaps/producer_consumer.ron",
     "heaps/thread_churn.ron",
+    "heaps/cache_hoarding.ron",
+    "heaps/false_sharing.ron",
     "recorded/ls.ron",
     "recorded/pigz.ron",
     "recorded/two_programs.ron",
