@@ -9,6 +9,7 @@ use framesim_workloads::library::{EXPERIMENTS, LIBRARY};
 
 use super::args::{Listed, Overrides};
 use super::exit::Failure;
+use super::explain;
 use super::input::Source;
 use super::sweep::prepare;
 use crate::Registries;
@@ -29,6 +30,10 @@ pub fn list(registries: &Registries, what: Listed, screen: &mut impl Write) -> R
             hint("framesim explain NAME", "gives the rules of one and an example", screen)
         }
         Listed::Laws => laws(screen),
+        Listed::Fields => {
+            explain::list_fields(screen)?;
+            hint("framesim explain NAME", "says what one is, a part or a field", screen)
+        }
         Listed::Workloads => workloads(registries, screen),
         Listed::Experiments => experiments(registries, screen),
         Listed::Metrics => {

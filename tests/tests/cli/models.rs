@@ -55,11 +55,11 @@ fn buddy_shows_what_it_grants_beyond_what_was_asked() {
 
 #[test]
 fn an_unknown_name_finds_the_nearest() {
-    assert_snapshot!(refused(2, &["explain", "fist_fit"]), @"error: no policy or heap is called `fist_fit`; did you mean `first_fit`? (`framesim list policies` and `framesim list heaps` name all)");
-    assert_snapshot!(refused(2, &["explain", "xyzzy"]), @"error: no policy or heap is called `xyzzy` (`framesim list policies` and `framesim list heaps` name all)");
+    assert_snapshot!(refused(2, &["explain", "fist_fit"]), @"error: no policy, heap, law or field is called `fist_fit`; did you mean `first_fit`? (`framesim list policies`, `heaps`, `laws` and `fields` name all)");
+    assert_snapshot!(refused(2, &["explain", "xyzzy"]), @"error: no policy, heap, law or field is called `xyzzy` (`framesim list policies`, `heaps`, `laws` and `fields` name all)");
     assert_snapshot!(refused(2, &["list", "polices"]), @"
     error: invalid value 'polices' for '<WHAT>'
-      [possible values: policies, heaps, laws, workloads, experiments, metrics]
+      [possible values: policies, heaps, laws, fields, workloads, experiments, metrics]
 
       tip: a similar value exists: 'policies'
 
@@ -67,4 +67,32 @@ fn an_unknown_name_finds_the_nearest() {
     ");
     let misspelled = refused(2, &["explian", "buddy"]);
     assert!(misspelled.contains("similar subcommand") && misspelled.contains("'explain'"), "{misspelled}");
+}
+
+#[test]
+fn every_law_part_and_field_of_a_file_is_listed_and_can_be_explained() {
+    let fields = shown(&["list", "fields"]);
+    let (listed, _) = fields.split_once("\n\n").expect("a hint stands below");
+    let names: Vec<_> = listed.split([' ', ',', '\n']).filter(|name| !name.is_empty()).collect();
+    assert!(names.len() > 60, "{names:?}");
+    let laws = shown(&["list", "laws"]);
+    let laws = laws.lines().take_while(|line| !line.is_empty()).filter(|line| !line.starts_with(' '));
+    for name in names.into_iter().chain(laws.filter_map(|line| line.split(' ').next())) {
+        let explained = shown(&["explain", name]);
+        assert!(explained.starts_with(&format!("{name}, a ")), "{explained}");
+        assert!(explained.lines().all(|line| line.chars().count() <= 80), "{explained}");
+    }
+}
+
+#[test]
+fn a_field_is_explained_in_each_part_that_has_it() {
+    assert_snapshot!(shown(&["explain", "until"]), @r#"
+    until, a field of workload (without it: none)
+
+      When the run ends at the latest; without it, when all processes have ended.
+
+    until, a field of mix (without it: no end)
+
+      A thread ends when the gaps it drew add up to this.
+    "#);
 }

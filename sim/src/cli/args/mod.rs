@@ -69,7 +69,7 @@ Exit codes: 0 well; 2 bad input; 3 a bug of framesim; 4 a digest or case differs
 pub enum Command {
     /// Name what can be chosen.
     List(List),
-    /// Say what a policy or a heap does, with an example.
+    /// Say what a policy or a heap does, with an example; or what a law or a field of a workload is.
     Explain(Explain),
     /// Run a workload.
     Run(Run),
@@ -180,6 +180,8 @@ pub enum Listed {
     Heaps,
     /// Laws of sizes, gaps and life times.
     Laws,
+    /// Fields of a workload file, part by part.
+    Fields,
     /// The workloads that come with framesim.
     Workloads,
     /// Experiments that come with framesim.
@@ -191,7 +193,7 @@ pub enum Listed {
 /// `framesim explain`.
 #[derive(Args, Debug)]
 pub struct Explain {
-    /// A policy or a heap.
+    /// A policy, a heap, a law, or a part or field of a workload file.
     pub name: String,
 }
 
