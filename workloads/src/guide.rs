@@ -122,7 +122,8 @@ mod tests {
         fn told<T: DeserializeOwned>(part: &str, needed: &str) -> T {
             let parts = parts();
             let rows = parts.iter().find(|known| known.name == part).expect("a part").rows.iter();
-            let set = rows.filter(|row| !["needed", "none", "no end", "empty", "see there", "charged"].contains(&row.given));
+            let set =
+                rows.filter(|row| !["needed", "none", "no end", "empty", "see there", "charged"].contains(&row.given));
             let fields: Vec<_> = set.map(|row| format!("{}: {}", row.name, row.given)).collect();
             let text = format!("({needed}{})", fields.join(", ").replace("free_list", "free_list()"));
             options().from_str(&text).unwrap_or_else(|error| panic!("{text}: {error}"))

@@ -69,7 +69,7 @@ fn laws(screen: &mut impl Write) -> Result<(), Failure> {
     for law in CATALOG {
         writeln!(screen, "{:12} {}\n{:12} {}", law.name, law.summary, "", law.example)?;
     }
-    writeln!(screen, "\nValues are whole numbers of bytes, nanoseconds or things, as the place of the law says.")?;
+    writeln!(screen, "\nValues are whole numbers: of bytes, of nanoseconds, or of things, by place.")?;
     Ok(())
 }
 

@@ -86,13 +86,15 @@ fn every_law_part_and_field_of_a_file_is_listed_and_can_be_explained() {
 
 #[test]
 fn a_field_is_explained_in_each_part_that_has_it() {
-    assert_snapshot!(shown(&["explain", "until"]), @r#"
-    until, a field of workload (without it: none)
+    assert_snapshot!(shown(&["explain", "until"]), @"
+    until, a field of workload
 
       When the run ends at the latest; without it, when all processes have ended.
+      without it: none
 
-    until, a field of mix (without it: no end)
+    until, a field of mix
 
       A thread ends when the gaps it drew add up to this.
-    "#);
+      without it: no end
+    ");
 }

@@ -46,12 +46,11 @@ pub fn list(screen: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn field(part: &Part, row: &Row, screen: &mut impl Write) -> Result<(), Failure> {
-    let kind = part.headings.name;
-    writeln!(screen, "{}, a {kind} of {} ({}: {})\n", row.name, part.name, part.headings.given, row.given)?;
+    writeln!(screen, "{}, a {} of {}\n", row.name, part.headings.name, part.name)?;
     for line in wrapped(row.says, COLUMNS - 2).lines() {
         writeln!(screen, "  {line}")?;
     }
-    Ok(())
+    Ok(writeln!(screen, "  {}: {}", part.headings.given, row.given)?)
 }
 
 /// Columns as wide as what is in them; long examples have a line of their own.
