@@ -18,6 +18,7 @@ pub(super) struct Drawn<H> {
 }
 
 impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
+    /// An empty heap; a letter is `unit` bytes.
     pub fn new(options: &H::Options, unit: u64) -> Drawn<H> {
         let setting = HeapSetting { coins: Coins::from_key([0; 32]) };
         let heap = H::build(setting, options).expect("options of a test fit");
@@ -39,12 +40,14 @@ impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
         }
     }
 
+    /// A block at a multiple of `align`.
     pub fn aligned(&mut self, name: char, align: u64, bytes: u64) {
         let at = self.heap.aligned_alloc(ThreadId(0), align, bytes, &mut self.memory).unwrap();
         self.names.push((name, at));
         self.heap.check().unwrap();
     }
 
+    /// Frees blocks one after the other.
     pub fn free(&mut self, names: &str) {
         for name in names.chars() {
             let at = self.forget(name);
@@ -53,6 +56,7 @@ impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
         }
     }
 
+    /// Another length for a block.
     pub fn realloc(&mut self, name: char, bytes: u64) {
         let at = self.forget(name);
         let at = self.heap.realloc(ThreadId(0), at, bytes, &mut self.memory).unwrap();
@@ -60,6 +64,7 @@ impl<H: Model<dyn HeapAllocator> + HeapAllocator> Drawn<H> {
         self.heap.check().unwrap();
     }
 
+    /// Where a live block is.
     pub fn at(&self, name: char) -> Address {
         self.names.iter().find(|(other, _)| *other == name).expect("a name of a live block").1
     }

@@ -70,6 +70,7 @@ impl Mapped {
         at.0 - BLOCK_OFFSET - self.start
     }
 
+    /// Usable bytes of the mapped block at an address.
     pub fn usable(self, at: Address) -> u64 {
         self.chunk_bytes(at) - MAPPED_OVERHEAD_BYTES
     }

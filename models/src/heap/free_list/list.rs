@@ -12,6 +12,7 @@ pub(super) struct Piece {
 }
 
 impl Piece {
+    /// The byte behind it.
     pub fn end(self) -> u64 {
         self.start + self.bytes
     }
@@ -40,6 +41,7 @@ pub(super) struct PieceList {
 }
 
 impl PieceList {
+    /// An empty list.
     pub fn new(order: Order, coalesce: bool) -> PieceList {
         PieceList { order, coalesce, pieces: Vec::new(), bytes: 0, rover: 0, may_touch: false }
     }

@@ -39,10 +39,12 @@ impl Classes {
         Classes { bytes, by_units }
     }
 
+    /// Classes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
+    /// Bytes of each block of a class.
     pub fn bytes(&self, class: u8) -> u64 {
         self.bytes[usize::from(class)]
     }

@@ -38,6 +38,7 @@ pub(super) struct Heaps {
 }
 
 impl Heaps {
+    /// No heap yet; accounts for each class of a heap, or one for all.
     pub fn new(classes: usize, has_accounts_by_class: bool) -> Heaps {
         Heaps {
             superblocks: Vec::new(),
@@ -52,6 +53,7 @@ impl Heaps {
         }
     }
 
+    /// Heaps up to this one exist.
     pub fn make_room_for(&mut self, heap: u32) {
         let heaps = index(heap.into()) + 1;
         if self.last_thread.len() < heaps {
@@ -62,6 +64,7 @@ impl Heaps {
         }
     }
 
+    /// Heaps so far, the global one among them.
     pub fn count(&self) -> u32 {
         u32::try_from(self.last_thread.len()).expect("heaps have numbers of 32 bits")
     }
@@ -76,28 +79,34 @@ impl Heaps {
         index(heap.into()) * self.classes + usize::from(class)
     }
 
+    /// What a heap holds and uses, as rule 5 counts it for a class.
     pub fn account(&mut self, heap: u32, class: u8) -> &mut Account {
         let slot = if self.has_accounts_by_class { self.slot(heap, class) } else { index(heap.into()) };
         &mut self.accounts[slot]
     }
 
+    /// All accounts, by heap, or by heap and class.
     pub fn accounts(&self) -> &[Account] {
         &self.accounts
     }
 
+    /// The superblock of a class that a heap tries first; `NONE` without one.
     pub fn current(&mut self, heap: u32, class: u8) -> &mut u32 {
         let slot = self.slot(heap, class);
         &mut self.current[slot]
     }
 
+    /// The same to read.
     pub fn current_of(&self, heap: u32, class: u8) -> u32 {
         self.current[self.slot(heap, class)]
     }
 
+    /// The record of a superblock.
     pub fn superblock(&mut self, id: u32) -> &mut Superblock {
         &mut self.superblocks[index(id.into())]
     }
 
+    /// The superblock of a group that was used last.
     pub fn first_of(&self, heap: u32, class: u8, group: u8) -> u32 {
         self.groups[self.slot(heap, class) * GROUPS + usize::from(group)]
     }

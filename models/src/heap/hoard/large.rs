@@ -29,6 +29,7 @@ pub(super) struct Large {
 }
 
 impl Large {
+    /// None; whether freed ones are kept for later.
     pub fn new(has_cache: bool) -> Large {
         Large {
             mapped: BlockMap::new(1),
@@ -51,14 +52,17 @@ impl Large {
         self.kept.iter().flat_map(|(&(_, bytes), kept)| kept.iter().map(move |at| (at.0, bytes)))
     }
 
+    /// Live objects.
     pub fn count(&self) -> u64 {
         self.mapped.len()
     }
 
+    /// Bytes of the live object at an address.
     pub fn bytes_at(&self, at: Address) -> Option<u64> {
         self.mapped.get(at.0)
     }
 
+    /// A mapping for an object: a kept one of its size, else a new one.
     pub fn map(
         &mut self,
         thread: ThreadId,

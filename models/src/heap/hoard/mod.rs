@@ -38,21 +38,23 @@ mod check;
 mod classes;
 mod heaps;
 mod large;
+mod options;
 mod superblock;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::options::{HoardOptions, Preset};
+
 use self::classes::{ALIGN_BYTES, Classes, large_class};
-use self::heaps::{GLOBAL, Heaps};
+use self::heaps::Heaps;
 use self::large::Large;
-use self::superblock::{BUFFERED, First, HEADER_BYTES, LIVE, LIVE_INSIDE, NO_CLASS, NONE, Superblock};
-use super::aligned_map::map_aligned;
+use self::options::Rules;
+use self::superblock::{HEADER_BYTES, LIVE, LIVE_INSIDE};
 use super::block_map::BlockMap;
-use super::{
-    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, MapRequest, OutOfMemory, Piece, ReallocError, SystemMemory,
-};
+use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation, index};
 
@@ -72,118 +74,6 @@ pub struct Hoard {
     /// By thread and class, the next one last.
     buffers: Vec<Buffer>,
     counts: Counts,
-}
-
-/// What a workload can set: a preset, and what is to differ from it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct HoardOptions {
-    /// Which Hoard.
-    pub preset: Preset,
-    /// S, a power of two from 4 KiB to 512 KiB.
-    pub superblock_bytes: Option<u64>,
-    /// f, in eighths: 1 to 7.
-    pub emptiness_eighths: Option<u64>,
-    /// K.
-    pub slack_superblocks: Option<u64>,
-    /// P; without it twice the processors, or 128 in v3.
-    pub heaps: Option<u32>,
-    /// Bytes of freed blocks that each thread keeps for itself; 0 for none.
-    pub thread_buffer_bytes: Option<u64>,
-    /// Freed large objects are kept for later.
-    pub large_cache: Option<bool>,
-    /// Empty superblocks of the global heap beyond this many are unmapped; without it none is.
-    pub keep_empty: Option<u64>,
-}
-
-/// The Hoard of the paper or of the later implementation.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Preset {
-    /// ASPLOS 2000: S = 8 KiB, f = 1/4, K = 0.
-    #[default]
-    Paper,
-    /// Version 3: S = 256 KiB, f = 1/8, K = 2, thread buffers.
-    V3,
-}
-
-/// A preset with what differs from it.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Rules {
-    preset: Preset,
-    superblock_bytes: u64,
-    emptiness_eighths: u64,
-    slack_bytes: u64,
-    /// None until the processors are known.
-    heaps: Option<u32>,
-    buffer_bytes: u64,
-    keep_empty: Option<u64>,
-    first: First,
-}
-
-/// Blocks to this length go to a thread's buffer.
-const BUFFERED_BYTES_MAX: u64 = 1024;
-const HEAPS_V3: u32 = 128;
-const HEAPS_FOR_EACH_CPU: u32 = 2;
-/// More heaps than any machine has processors.
-const HEAPS_MAX: u32 = 65_536;
-
-impl HoardOptions {
-    fn rules(&self) -> Result<Rules, BadOptions> {
-        let is_paper = self.preset == Preset::Paper;
-        let pick = |given: Option<u64>, paper, v3| given.unwrap_or(if is_paper { paper } else { v3 });
-        let superblock_bytes = pick(self.superblock_bytes, 8 << 10, 256 << 10);
-        let bad = |option, found: u64, allowed: &str| {
-            Err(BadOptions { option, found: found.to_string(), allowed: allowed.to_owned() })
-        };
-        if !superblock_bytes.is_power_of_two() || !(4 << 10..=512 << 10).contains(&superblock_bytes) {
-            return bad("superblock_bytes", superblock_bytes, "a power of two from 4 KiB to 512 KiB");
-        }
-        let emptiness_eighths = pick(self.emptiness_eighths, 2, 1);
-        if !(1..=7).contains(&emptiness_eighths) {
-            return bad(
-                "emptiness_eighths",
-                emptiness_eighths,
-                "1 to 7 eighths of a superblock are empty before it moves",
-            );
-        }
-        let slack_superblocks = pick(self.slack_superblocks, 0, 2);
-        if slack_superblocks > u64::from(u32::MAX) {
-            return bad("slack_superblocks", slack_superblocks, "a heap keeps at most 2^32 superblocks of slack");
-        }
-        if let Some(heaps) = self.heaps.filter(|&heaps| !(1..=HEAPS_MAX).contains(&heaps)) {
-            return bad("heaps", heaps.into(), "there are 1 to 65536 heaps for processors");
-        }
-        Ok(Rules {
-            preset: self.preset,
-            superblock_bytes,
-            emptiness_eighths,
-            slack_bytes: slack_superblocks * superblock_bytes,
-            heaps: self.heaps.or((!is_paper).then_some(HEAPS_V3)),
-            buffer_bytes: pick(self.thread_buffer_bytes, 0, 16 << 20),
-            keep_empty: self.keep_empty,
-            first: if is_paper { First::Freed } else { First::NeverUsed },
-        })
-    }
-}
-
-impl Rules {
-    /// Longer objects are large.
-    fn block_bytes_max(&self) -> u64 {
-        match self.preset {
-            Preset::Paper => self.superblock_bytes / 2,
-            Preset::V3 => self.superblock_bytes / 8,
-        }
-    }
-
-    fn has_current(&self) -> bool {
-        self.preset == Preset::V3
-    }
-
-    /// Whether a heap that uses and holds so much is to give some of it to the global heap.
-    fn is_too_empty(&self, used: u64, held: u64) -> bool {
-        used + self.slack_bytes < held && 8 * used < (8 - self.emptiness_eighths) * held
-    }
 }
 
 /// Freed blocks that a thread keeps.
@@ -384,7 +274,7 @@ impl Hoard {
 
     /// Heaps for processors, once the first call was made.
     fn processors(&mut self, os: &dyn SystemMemory) -> u32 {
-        *self.rules.heaps.get_or_insert_with(|| os.cpus().clamp(1, HEAPS_MAX / HEAPS_FOR_EACH_CPU) * HEAPS_FOR_EACH_CPU)
+        self.rules.processors(os.cpus())
     }
 
     fn map_large(
@@ -413,230 +303,5 @@ impl Hoard {
             _ => false,
         };
         is_live.then_some(Place { superblock: id, block, inside })
-    }
-
-    /// A block of a class for a thread: from its buffer, else from its heap.
-    fn take_block(
-        &mut self,
-        thread: ThreadId,
-        class: u8,
-        os: &mut dyn SystemMemory,
-    ) -> Result<(u32, u16), OutOfMemory> {
-        let bytes = self.classes.bytes(class);
-        if let Some((id, block)) = self.take_buffered(thread, class, bytes) {
-            self.heaps.superblock(id).links[usize::from(block)] = LIVE;
-            self.count_live(bytes);
-            return Ok((id, block));
-        }
-        let heap = 1 + thread.0 % self.processors(os);
-        self.heaps.make_room_for(heap);
-        self.heaps.lock(heap, thread);
-        let id = self.superblock_for(heap, class, thread, os)?;
-        let is_current = *self.heaps.current(heap, class) == id;
-        if !is_current {
-            self.heaps.unlink(id);
-        }
-        let (block, _) = self.heaps.superblock(id).take(self.rules.first);
-        if self.rules.has_current() && !is_current {
-            self.make_current(heap, class, id);
-        } else if !is_current {
-            self.heaps.link(id);
-        }
-        let account = self.heaps.account(heap, class);
-        account.used += bytes;
-        account.is_settled = false;
-        self.count_live(bytes);
-        Ok((id, block))
-    }
-
-    fn count_live(&mut self, bytes: u64) {
-        self.counts.blocks += 1;
-        self.counts.live_bytes += bytes;
-    }
-
-    /// The superblock of a class that serves next becomes current; the one before goes to its group.
-    fn make_current(&mut self, heap: u32, class: u8, id: u32) {
-        let before = std::mem::replace(self.heaps.current(heap, class), id);
-        if before != NONE {
-            self.heaps.link(before);
-        }
-    }
-
-    /// A superblock of a heap with room for a block of a class: its own, one from the global heap, a new one (rule 3).
-    fn superblock_for(
-        &mut self,
-        heap: u32,
-        class: u8,
-        thread: ThreadId,
-        os: &mut dyn SystemMemory,
-    ) -> Result<u32, OutOfMemory> {
-        let current = *self.heaps.current(heap, class);
-        if current != NONE {
-            let Superblock { used, blocks, .. } = *self.heaps.superblock(current);
-            if used < blocks {
-                return Ok(current);
-            }
-        }
-        if let Some(id) = self.heaps.fullest(heap, class) {
-            return Ok(id);
-        }
-        self.heaps.lock(GLOBAL, thread);
-        if let Some(id) = self.heaps.fullest(GLOBAL, class) {
-            self.heaps.unlink(id);
-            self.counts.from_global += 1;
-            self.admit(heap, id);
-            return Ok(id);
-        }
-        let id = match self.heaps.empty.pop() {
-            Some(id) => {
-                self.counts.from_global += 1;
-                id
-            }
-            None => self.map_superblock(os)?,
-        };
-        let bytes = self.classes.bytes(class);
-        self.heaps.superblock(id).lay_out(class, bytes, self.rules.superblock_bytes);
-        let held = self.heaps.superblock(id).held_bytes();
-        self.counts.carved += held;
-        self.heaps.superblock(id).heap = GLOBAL;
-        self.heaps.account(GLOBAL, class).held += held;
-        self.admit(heap, id);
-        Ok(id)
-    }
-
-    /// A superblock that is in no group becomes a member of a heap.
-    fn admit(&mut self, heap: u32, id: u32) {
-        self.heaps.hand_to(heap, id);
-        self.heaps.link(id);
-    }
-
-    fn map_superblock(&mut self, os: &mut dyn SystemMemory) -> Result<u32, OutOfMemory> {
-        let bytes = self.rules.superblock_bytes;
-        let count = u32::try_from(self.heaps.superblocks.len()).map_err(|_| OutOfMemory)?;
-        let start = map_aligned(&MapRequest::anywhere(bytes), bytes, os)?;
-        os.touch(Address(start), HEADER_BYTES);
-        let id = self.spare.pop().unwrap_or(count);
-        if id == count {
-            self.heaps.superblocks.push(Superblock::new(start));
-        } else {
-            *self.heaps.superblock(id) = Superblock::new(start);
-        }
-        self.by_start.insert(start, id.into());
-        self.counts.superblocks += 1;
-        Ok(id)
-    }
-
-    /// A block goes back to its superblock, and superblocks to the global heap where the heap is too empty (rules 4 and 5).
-    fn give_block(&mut self, thread: ThreadId, id: u32, block: u16, os: &mut dyn SystemMemory) {
-        let Superblock { heap, class, block_bytes, .. } = *self.heaps.superblock(id);
-        self.heaps.lock(heap, thread);
-        let is_current = *self.heaps.current(heap, class) == id;
-        if !is_current {
-            self.heaps.unlink(id);
-        }
-        self.heaps.superblock(id).give(block);
-        let account = self.heaps.account(heap, class);
-        account.used -= block_bytes;
-        account.is_settled = true;
-        if heap == GLOBAL {
-            return self.settle_global(id, os);
-        }
-        if !is_current {
-            self.heaps.link(id);
-        }
-        loop {
-            let heaps::Account { used, held, .. } = *self.heaps.account(heap, class);
-            if !self.rules.is_too_empty(used, held) {
-                return;
-            }
-            self.heaps.lock(GLOBAL, thread);
-            let emptiest = self.emptiest_for_global(heap, class);
-            self.move_to_global(heap, emptiest, os);
-        }
-    }
-
-    /// A superblock of the global heap that is in no group: an empty one has no class any more.
-    fn settle_global(&mut self, id: u32, os: &mut dyn SystemMemory) {
-        let superblock = self.heaps.superblock(id);
-        if superblock.used > 0 {
-            return self.heaps.link(id);
-        }
-        let (held, class) = (superblock.held_bytes(), superblock.class);
-        superblock.class = NO_CLASS;
-        superblock.links.clear();
-        self.heaps.account(GLOBAL, class).held -= held;
-        self.counts.carved -= held;
-        self.heaps.empty.push(id);
-        if self.rules.keep_empty.is_some_and(|keep| self.heaps.empty.len() as u64 > keep) {
-            self.unmap_empty(os);
-        }
-    }
-
-    fn unmap_empty(&mut self, os: &mut dyn SystemMemory) {
-        let id = self.heaps.empty.pop().expect("one was put there");
-        let start = self.heaps.superblock(id).start;
-        self.by_start.remove(start);
-        os.munmap(Address(start), self.rules.superblock_bytes);
-        self.counts.superblocks -= 1;
-        self.spare.push(id);
-    }
-
-    /// The superblock that a heap which is too empty gives away: at least f of it is empty.
-    fn emptiest_for_global(&self, heap: u32, class: u8) -> u32 {
-        let is_empty_enough = |&id: &u32| {
-            let superblock = &self.heaps.superblocks[index(id.into())];
-            8 * superblock.used_bytes() <= (8 - self.rules.emptiness_eighths) * superblock.held_bytes()
-        };
-        let of_class = |class: u8| self.heaps.emptiest(heap, class).filter(is_empty_enough);
-        let others = || (0..self.classes.len()).filter_map(|other| of_class(u8::try_from(other).ok()?));
-        let emptiness = |&id: &u32| {
-            let superblock = &self.heaps.superblocks[index(id.into())];
-            (1024 * superblock.used_bytes()).checked_div(superblock.held_bytes())
-        };
-        let found = of_class(class).or_else(|| others().min_by_key(emptiness));
-        found.expect("a heap that is too empty has a superblock that is empty enough")
-    }
-
-    fn move_to_global(&mut self, heap: u32, id: u32, os: &mut dyn SystemMemory) {
-        let class = self.heaps.superblock(id).class;
-        let current = self.heaps.current(heap, class);
-        if *current == id {
-            *current = NONE;
-        } else {
-            self.heaps.unlink(id);
-        }
-        self.heaps.hand_to(GLOBAL, id);
-        self.counts.to_global += 1;
-        self.settle_global(id, os);
-    }
-
-    fn take_buffered(&mut self, thread: ThreadId, class: u8, bytes: u64) -> Option<(u32, u16)> {
-        let buffer = self.buffers.get_mut(index(thread.0.into()))?;
-        let found = buffer.blocks.get_mut(usize::from(class))?.pop()?;
-        buffer.bytes -= bytes;
-        self.counts.buffered_bytes -= bytes;
-        Some(found)
-    }
-
-    /// Whether the thread keeps a freed block for itself.
-    fn buffer(&mut self, thread: ThreadId, id: u32, block: u16, class: u8, bytes: u64) -> bool {
-        if bytes > BUFFERED_BYTES_MAX || self.rules.buffer_bytes < bytes {
-            return false;
-        }
-        if self.buffers.len() <= index(thread.0.into()) {
-            self.buffers.resize_with(index(thread.0.into()) + 1, Buffer::default);
-        }
-        let buffer = &mut self.buffers[index(thread.0.into())];
-        if buffer.bytes + bytes > self.rules.buffer_bytes {
-            return false;
-        }
-        if buffer.blocks.len() <= usize::from(class) {
-            buffer.blocks.resize_with(usize::from(class) + 1, Vec::new);
-        }
-        buffer.blocks[usize::from(class)].push((id, block));
-        buffer.bytes += bytes;
-        self.counts.buffered_bytes += bytes;
-        self.heaps.superblock(id).links[usize::from(block)] = BUFFERED;
-        true
     }
 }

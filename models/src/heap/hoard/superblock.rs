@@ -52,6 +52,7 @@ pub(super) struct Superblock {
 }
 
 impl Superblock {
+    /// An empty one without a class.
     pub fn new(start: u64) -> Superblock {
         Superblock {
             start,
@@ -82,16 +83,19 @@ impl Superblock {
         u64::from(self.blocks) * self.block_bytes
     }
 
+    /// Bytes of its blocks that are in use or in a buffer.
     pub fn used_bytes(&self) -> u64 {
         u64::from(self.used) * self.block_bytes
     }
 
+    /// The group of its fullness: 0 is empty, then eighths, then full.
     pub fn group(&self) -> u8 {
         let (used, blocks) = (u32::from(self.used), u32::from(self.blocks));
         let eighth = if used == 0 { 0 } else { 1 + 8 * used / blocks };
         u8::try_from(eighth).expect("nine groups and the empty ones")
     }
 
+    /// Where a block starts.
     pub fn address(&self, block: u16) -> Address {
         Address(self.start + HEADER_BYTES + u64::from(block) * self.block_bytes)
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
+use super::superblock::NO_CLASS;
 use super::*;
 use crate::Coins;
 use crate::heap::flat_memory::FlatMemory;
