@@ -7,6 +7,7 @@ use std::thread::available_parallelism;
 use framesim_workloads::experiment;
 use framesim_workloads::load::Known;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::Serialize;
 
 use super::args;
 use super::exit::{Breakage, Failure};
@@ -15,8 +16,8 @@ use super::input::{Source, reported};
 use super::run::Talk;
 use crate::Registries;
 use crate::experiment::{
-    Broken, Finished, JournalError, Key, MergeError, PrepareError, Prepared, Progress, Purpose, Ran, Shard, Shards,
-    Sweep, SweepError, merge as join, names, names_over_time, results, sweep as run_cells, workload_file,
+    Broken, Dependence, Finished, JournalError, Key, MergeError, PrepareError, Prepared, Progress, Purpose, Ran, Shard,
+    Shards, Sweep, SweepError, merge as join, names, names_over_time, results, sweep as run_cells, workload_file,
 };
 use crate::report::text::{Count, counted, wrapped};
 
@@ -26,6 +27,9 @@ pub fn sweep(registries: &Registries, given: &args::Sweep, talk: Talk, screen: &
     let shard = given.shard.unwrap_or(Shard::WHOLE);
     let jobs =
         given.jobs.map_or_else(|| available_parallelism().map_or(1, usize::from), |jobs| usize::from(jobs.get()));
+    if given.json {
+        return Ok(writeln!(screen, "{}", work_in_json(&prepared)?)?);
+    }
     let work = work(&prepared, shard, given);
     let Some(folder) = &given.out else {
         return Ok(screen.write_all(work.as_bytes())?);
@@ -133,6 +137,32 @@ fn work(prepared: &Prepared, shard: Shard, given: &args::Sweep) -> String {
         counted(prepared.events, "event", "events"),
     );
     wrapped(&text, 80) + "\n"
+}
+
+/// What there is to do, for a script that hands out shards: two sweeps are the same when these are.
+#[derive(Serialize)]
+struct Work<'a> {
+    program: &'a str,
+    results_version: u32,
+    about: &'a str,
+    /// At most, where results decide.
+    cells: u64,
+    /// Of all cells, about.
+    events: u64,
+    depends_on: Vec<Dependence<'a>>,
+}
+
+fn work_in_json(prepared: &Prepared) -> Result<String, Failure> {
+    let head = prepared.head(Shard::WHOLE).map_err(unprepared)?;
+    let work = Work {
+        program: &head.program,
+        results_version: head.results,
+        about: &prepared.experiment.about,
+        cells: prepared.plan(Shard::WHOLE).cells_most(),
+        events: prepared.events,
+        depends_on: head.parts.iter().map(Dependence::of).collect(),
+    };
+    serde_json::to_string_pretty(&work).map_err(|error| Failure::Io(error.to_string()))
 }
 
 /// What came of it; cells without a result decide about the exit code.

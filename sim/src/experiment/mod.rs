@@ -42,5 +42,5 @@ pub use measure::{Fixed, METRICS, Measured, Metric, Observer, USUAL, Wanted, fin
 pub use merge::{Gap, MergeError, Shards, merge};
 pub use plan::{Next, Plan, Shard, WINDOW};
 pub use prepare::{PrepareError, Prepared, Purpose, workload_file};
-pub use results::{Finished, Writer, files, write_file};
+pub use results::{Dependence, Finished, Writer, files, write_file};
 pub use sweep::{Outcome, Progress, Sweep, SweepError, results, sweep};

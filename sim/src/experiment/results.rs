@@ -101,10 +101,19 @@ struct Manifest<'a> {
     runs_csv: String,
 }
 
+/// Something that results depend on, by its digest.
 #[derive(Serialize)]
-struct Dependence<'a> {
+pub struct Dependence<'a> {
     name: &'a str,
     digest: String,
+}
+
+impl Dependence<'_> {
+    /// As files and screens have it.
+    #[must_use]
+    pub fn of(part: &Part) -> Dependence<'_> {
+        Dependence { name: &part.name, digest: format!("{:#}", Digest::from_bytes(part.digest)) }
+    }
 }
 
 impl<'p> Writer<'p> {
@@ -250,7 +259,7 @@ impl<'p> Writer<'p> {
             events: finished.events,
             failed: finished.failed_count,
             metrics: prepared.metrics.iter().map(|metric| metric.name).collect(),
-            depends_on: head.parts.iter().map(depends).collect(),
+            depends_on: head.parts.iter().map(Dependence::of).collect(),
             cells_csv: format!("{:#}", cells.sealer.seal()),
             runs_csv: format!("{:#}", runs.sealer.seal()),
         };
@@ -272,10 +281,6 @@ impl<'p> Writer<'p> {
         cells.file.finish()?;
         Ok(finished)
     }
-}
-
-fn depends(part: &Part) -> Dependence<'_> {
-    Dependence { name: &part.name, digest: format!("{:#}", Digest::from_bytes(part.digest)) }
 }
 
 /// A whole file, or none.

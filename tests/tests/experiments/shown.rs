@@ -5,6 +5,22 @@ use insta::assert_snapshot;
 use super::folder::{EXPERIMENT, Folder};
 
 #[test]
+fn work_is_said_to_scripts_with_what_it_depends_on() {
+    let folder = Folder::new();
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    let work = json(&folder.shown("sweep mine.ron --json"));
+    assert_eq!((&work["cells"], &work["events"]), (&12.into(), &15_120.into()));
+    folder.shown("sweep mine.ron --out out");
+    let manifest = std::fs::read_to_string(folder.path("out/sweep.json")).expect("a manifest");
+    for name in ["program", "results_version", "about", "depends_on"] {
+        assert!(!work[name].is_null());
+        assert_eq!(work[name], json(&manifest)[name], "{name}");
+    }
+    folder.write("mine.ron", &EXPERIMENT.replace("count(3)", "count(4)"));
+    assert_ne!(work["depends_on"], json(&folder.shown("sweep mine.ron --json"))["depends_on"]);
+}
+
+#[test]
 fn work_is_counted_before_it_is_done() {
     let folder = Folder::new();
     assert_snapshot!(folder.shown("sweep mine.ron"), @"mine: 12 cells (2 memory x 2 policies x 3 seeds), about 15,120 events in all");

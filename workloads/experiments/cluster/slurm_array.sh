@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 #SBATCH --cpus-per-task=1
-# One shard of a sweep for each task of an array that counts from 1:
-#   sbatch --array=1-N slurm_array.sh FILE OUT
-# When tasks are submitted again one by one, SHARDS=N says how many shards there are in all.
+#SBATCH --requeue
+# One task of a job array is one shard of a sweep in N shards; OUT is where all nodes see it:
+#   sbatch --array=1-N slurm_array.sh FILE OUT N
+# `--resume`: a task that is run again goes on where it was.
 set -euo pipefail
-file=$1 out=$2
-shards=${SHARDS:-$SLURM_ARRAY_TASK_MAX}
+file=$1 out=$2 shards=$3
 exec "${FRAMESIM:-framesim}" sweep "$file" --shard "$SLURM_ARRAY_TASK_ID/$shards" --out "$out/$SLURM_ARRAY_TASK_ID" \
-    --jobs "${SLURM_CPUS_PER_TASK:-1}" --resume
+    --jobs "${SLURM_CPUS_PER_TASK:-1}" --resume --quiet

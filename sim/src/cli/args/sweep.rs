@@ -33,6 +33,10 @@ pub struct Sweep {
     /// Go on with a sweep that is in the folder, or start one.
     #[arg(long)]
     pub resume: bool,
+
+    /// Say how much work it is, and what it depends on, as one JSON document.
+    #[arg(long, conflicts_with = "out")]
+    pub json: bool,
 }
 
 fn shard(text: &str) -> Result<Shard, String> {
