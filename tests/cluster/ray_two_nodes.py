@@ -77,7 +77,7 @@ def everything_is_killed(cluster, second):
     until(60, "a shard on each node", lambda: len(shards_of(out)) == 2)
     cluster.remove_node(second, allow_graceful=False)
     say("killed a node")
-    check(running.wait(150) == 0, f"the sweep's status is {running.returncode}:\n{running.output.read_text()}")
+    check(running.wait(240) == 0, f"the sweep's status is {running.returncode}:\n{running.output.read_text()}")
     check(CALLS.read_text().split().count(shard) >= 2, f"shard {shard} was not run again")
     same(out)
 

@@ -122,17 +122,18 @@ def run_all(given, work, shards):
     print(f"{work['cells']} cells in {shards} shards", file=sys.stderr)
     shown = set()
     while running:
-        task = ray.wait(list(running))[0][0]
-        number = running.pop(task)
-        try:
-            status, complaint, seconds, node = ray.get(task)
-            ended = f"{'done' if status == 0 else f'exit {status}'} after {seconds:.1f} s on node {node}"
-        except ray.exceptions.RayError as error:
-            ended, complaint = "lost", str(error)
-        print(f"shard {number} {ended}, {len(running)} to go", file=sys.stderr)
-        if complaint and complaint not in shown:
-            shown.add(complaint)
-            print(complaint, file=sys.stderr)
+        # What ended within a second: asking for each by itself takes long when there are thousands.
+        for task in ray.wait(list(running), num_returns=len(running), timeout=1)[0]:
+            number = running.pop(task)
+            try:
+                status, complaint, seconds, node = ray.get(task)
+                ended = f"{'done' if status == 0 else f'exit {status}'} after {seconds:.1f} s on node {node}"
+            except ray.exceptions.RayError as error:
+                ended, complaint = "lost", str(error).splitlines()[0]
+            print(f"shard {number} {ended}, {len(running)} to go", file=sys.stderr)
+            if complaint and complaint not in shown:
+                shown.add(complaint)
+                print(complaint, file=sys.stderr)
 
 
 if __name__ == "__main__":
