@@ -16,7 +16,7 @@ use super::input::{Source, reported};
 use super::run::Talk;
 use crate::Registries;
 use crate::experiment::{
-    Broken, Dependence, Finished, JournalError, Key, MergeError, PrepareError, Prepared, Progress, Purpose, Ran, Shard,
+    Broken, Dependence, Finished, JournalError, Key, MergeError, PARQUET, PrepareError, Prepared, Progress, Purpose, Ran, Shard,
     Shards, Sweep, SweepError, merge as join, names, names_over_time, results, sweep as run_cells, workload_file,
 };
 use crate::report::text::{Count, counted, wrapped};
@@ -173,10 +173,11 @@ fn said(finished: &Finished, folder: &Path, screen: &mut impl Write) -> Result<(
     let digest = finished.digest.map_or_else(String::new, |digest| digest.to_string());
     writeln!(
         screen,
-        "{}, {}, in {}\ndigest {digest}   of cells.csv",
+        "{}, {}, in {}{}\ndigest {digest}   of cells.csv",
         counted(finished.cells, "cell", "cells"),
         counted(finished.events, "event", "events"),
         folder.join("cells.csv").display(),
+        if PARQUET { " and cells.parquet" } else { "" },
     )?;
     if finished.unknown_requests > 0 {
         let cells = counted(finished.unknown_requests, "cell", "cells");

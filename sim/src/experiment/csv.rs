@@ -11,13 +11,21 @@ pub fn write_row<'f>(to: &mut impl Write, fields: impl IntoIterator<Item = &'f s
         if place > 0 {
             to.write_all(b",")?;
         }
-        if field.contains([',', '"', '\n', '\r']) {
-            write!(to, "\"{}\"", field.replace('"', "\"\""))?;
-        } else {
-            to.write_all(field.as_bytes())?;
-        }
+        write_field(to, field)?;
     }
     to.write_all(b"\n")
+}
+
+/// Writes one field.
+///
+/// # Errors
+/// Those of `to`.
+pub fn write_field(to: &mut impl Write, field: &str) -> io::Result<()> {
+    if field.contains([',', '"', '\n', '\r']) {
+        write!(to, "\"{}\"", field.replace('"', "\"\""))
+    } else {
+        to.write_all(field.as_bytes())
+    }
 }
 
 /// The rows of a text; none where a quote is not closed.

@@ -33,15 +33,20 @@ impl Fixed {
         i128::try_from(scaled).ok().map(Fixed)
     }
 
-    /// The nearest float.
+    /// The nearest float: what reading the decimal gives.
     #[must_use]
     #[expect(
         clippy::float_arithmetic,
         clippy::cast_precision_loss,
-        reason = "for statistics: one rounding and one division, the same on every platform"
+        reason = "for statistics: a division of numbers that are exact, the same on every platform"
     )]
     pub fn to_f64(self) -> f64 {
-        self.0 as f64 / UNIT as f64
+        const EXACT_MOST: u128 = 1 << f64::MANTISSA_DIGITS;
+        match self.0.unsigned_abs() {
+            ..=EXACT_MOST => self.0 as f64 / UNIT as f64,
+            // Rounding it and then the quotient would round twice.
+            _ => self.to_string().parse().expect("a decimal number"),
+        }
     }
 }
 
@@ -417,6 +422,7 @@ impl Probe for Observer {
 }
 
 #[cfg(test)]
+#[expect(clippy::cast_precision_loss, reason = "what is tested against")]
 mod tests {
     use super::*;
 
@@ -426,6 +432,19 @@ mod tests {
         assert_eq!([shown(1, 2), shown(12, 1), shown(2, 3)], ["0.5", "12", "0.666666666"]);
         assert_eq!((Fixed(-1_500_000_000).to_string(), Fixed(-1).to_string()), ("-1.5".into(), "-0.000000001".into()));
         assert_eq!((Fixed::ratio(1, 0), Fixed::whole(3).to_f64()), (None, 3.0));
+    }
+
+    #[test]
+    fn floats_are_those_nearest_to_the_decimal() {
+        let (mut random, mut double) = (1_i128, 0);
+        for _ in 0..10_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let fixed = Fixed(random >> 40);
+            let nearest: f64 = fixed.to_string().parse().expect("a decimal number");
+            assert_eq!(fixed.to_f64(), nearest, "{fixed}");
+            double += u32::from(fixed.0 as f64 / UNIT as f64 != nearest);
+        }
+        assert!(double > 0, "rounding twice would show");
     }
 
     #[test]

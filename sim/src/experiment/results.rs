@@ -8,7 +8,8 @@
 //! | `comparisons.csv` | comparison, point and metric | the axes, `policy`, `heap` (empty: what is compared), `on`, `one`, `other`, numbers |
 //! | `report.txt` | | the comparisons in words |
 //! | `experiment.ron`, `workload.ron` | | the question, with every default written out |
-//! | `sweep.json` | | versions and digests |
+//! | `sweep.json` | | versions, columns and digests |
+//! | `cells.parquet`, `series.parquet` | | what `cells.csv` and `series.csv` have, for a program that is built with the feature `parquet` |
 //!
 //! `cell` is a digest of the cell's coordinates. A value is a decimal number, exact or rounded down to nine places; it is empty where
 //! there is none. `requests` is a digest of what the first processes asked for.
@@ -21,12 +22,19 @@ use serde::Serialize;
 use super::asked::{Agreement, Digests};
 use super::cell::{Broken, Key, Ran, Record};
 use super::compare::Comparer;
-use super::csv::write_row;
 use super::journal::{Head, Part};
+use super::measure::Metric;
+use super::parquet::PARQUET;
 use super::prepare::Prepared;
+use super::tables::{Column, Ended, Field, Kind, Sealed, Start, TableFile};
 use crate::cli::exit::{Breakage, Failure};
 use crate::cli::output::FileWriter;
-use crate::digest::{Digest, Sealer};
+use crate::digest::Digest;
+
+/// Columns of a value.
+const VALUE: [(&str, Kind); 3] = [("metric", Kind::Text), ("value", Kind::Real), ("unit", Kind::Text)];
+/// Columns of a run.
+const RUN: [&str; 6] = ["state", "time_ns", "events", "digest", "state_digest", "requests"];
 
 /// Failed cells that are named one by one.
 const NAMED_MOST: usize = 20;
@@ -34,14 +42,13 @@ const NAMED_MOST: usize = 20;
 /// Writes the results of cells, which come in order. Nothing has its final name before [`Writer::finish`].
 pub struct Writer<'p> {
     prepared: &'p Prepared,
-    cells: Sealed,
+    cells: TableFile,
     runs: Sealed,
-    series: Option<Sealed>,
+    series: Option<TableFile>,
     comparer: Comparer<'p>,
     /// What the first cell of the current point and replica asked for.
     asked: Option<(Key, Digests)>,
     finished: Finished,
-    row: Vec<u8>,
 }
 
 /// What was written.
@@ -63,29 +70,6 @@ pub struct Finished {
     pub digest: Option<Digest>,
 }
 
-/// A file, and the digest of what was written to it.
-struct Sealed {
-    file: FileWriter,
-    sealer: Sealer,
-}
-
-impl Sealed {
-    fn create(folder: &Path, name: &str) -> Result<Sealed, Failure> {
-        Ok(Sealed { file: FileWriter::create(&folder.join(name))?, sealer: Sealer::new("framesim results v1") })
-    }
-
-    fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.sealer.add(bytes);
-        self.file.write_all(bytes).map_err(|error| self.file.failure(&error))
-    }
-
-    fn row<'f>(&mut self, fields: impl IntoIterator<Item = &'f str>, buffer: &mut Vec<u8>) -> Result<(), Failure> {
-        buffer.clear();
-        write_row(buffer, fields).expect("memory takes all writes");
-        self.write(buffer)
-    }
-}
-
 /// `sweep.json`.
 #[derive(Serialize)]
 struct Manifest<'a> {
@@ -97,8 +81,16 @@ struct Manifest<'a> {
     failed: u64,
     metrics: Vec<&'static str>,
     depends_on: Vec<Dependence<'a>>,
+    /// Of `cells.csv` and `cells.parquet`.
+    columns: &'a [Column],
     cells_csv: String,
     runs_csv: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series_csv: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cells_parquet: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    series_parquet: Option<String>,
 }
 
 /// Something that results depend on, by its digest.
@@ -122,36 +114,22 @@ impl<'p> Writer<'p> {
     /// # Errors
     /// When they cannot be written.
     pub fn new(prepared: &'p Prepared, folder: &Path) -> Result<Writer<'p>, Failure> {
-        let mut writer = Writer {
+        let columns = |rest: &[(&str, Kind)]| columns(prepared, rest);
+        let series = columns(&[("time_ns", Kind::Count)].into_iter().chain(VALUE).collect::<Vec<_>>());
+        let series = prepared.series().map(|_| TableFile::create(folder, "series", &series)).transpose()?;
+        let mut runs = Sealed::create(&folder.join("runs.csv"))?;
+        let of_runs = columns(&RUN.map(|name| (name, Kind::Text)));
+        let names: Vec<Field<'_>> = of_runs.iter().map(|column| Field::Text(&column.name)).collect();
+        runs.row(&Start::new(Vec::new()), &names)?;
+        Ok(Writer {
             prepared,
-            cells: Sealed::create(folder, "cells.csv")?,
-            runs: Sealed::create(folder, "runs.csv")?,
-            series: prepared.series().map(|_| Sealed::create(folder, "series.csv")).transpose()?,
+            cells: TableFile::create(folder, "cells", &columns(&VALUE))?,
+            runs,
+            series,
             comparer: Comparer::new(prepared, FileWriter::create(&folder.join("comparisons.csv"))?)?,
             asked: None,
             finished: Finished::default(),
-            row: Vec::new(),
-        };
-        writer.heads()?;
-        Ok(writer)
-    }
-
-    fn heads(&mut self) -> Result<(), Failure> {
-        let names = self.prepared.columns();
-        let head = |rest: &[&'static str]| -> Vec<String> {
-            let start = std::iter::once("cell".to_owned()).chain(names.iter().cloned());
-            start.chain(["seed"].iter().chain(rest).map(|name| (*name).to_owned())).collect()
-        };
-        fn fields(row: &[String]) -> impl Iterator<Item = &str> {
-            row.iter().map(String::as_str)
-        }
-        self.cells.row(fields(&head(&["metric", "value", "unit"])), &mut self.row)?;
-        let runs = head(&["state", "time_ns", "events", "digest", "state_digest", "requests"]);
-        self.runs.row(fields(&runs), &mut self.row)?;
-        match &mut self.series {
-            Some(series) => series.row(fields(&head(&["time_ns", "metric", "value", "unit"])), &mut self.row),
-            None => Ok(()),
-        }
+        })
     }
 
     /// Adds a cell; it comes after all that were added.
@@ -160,9 +138,10 @@ impl<'p> Writer<'p> {
     /// When the disk is full, or when the cell asked for something else than the others of its point and seed: a bug of ours.
     pub fn add(&mut self, record: &Record) -> Result<(), Failure> {
         let key = record.key;
-        let mut who = vec![self.prepared.identity(key).to_string()];
-        who.extend(self.prepared.labels(key));
-        who.push(self.prepared.seed_of(key).to_string());
+        let (cell, labels) = (self.prepared.identity(key).to_string(), self.prepared.labels(key));
+        let labels = labels.iter().map(|label| Field::Text(label));
+        let seed = Field::Count(self.prepared.seed_of(key));
+        let who = Start::new(std::iter::once(Field::Text(&cell)).chain(labels).chain([seed]).collect());
         self.finished.cells += 1;
         match &record.ran {
             Ok(ran) => {
@@ -176,8 +155,7 @@ impl<'p> Writer<'p> {
                 if self.finished.failed.len() < NAMED_MOST {
                     self.finished.failed.push((self.described(key), broken.clone()));
                 }
-                let rest = ["failed", "", "", "", "", ""];
-                self.runs.row(who.iter().map(String::as_str).chain(rest), &mut self.row)
+                self.runs.row(&who, &["failed", "", "", "", "", ""].map(Field::Text))
             }
         }
     }
@@ -208,30 +186,31 @@ impl<'p> Writer<'p> {
         }
     }
 
-    fn rows(&mut self, who: &[String], ran: &Ran) -> Result<(), Failure> {
-        let who = || who.iter().map(String::as_str);
+    fn rows(&mut self, who: &Start<'_>, ran: &Ran) -> Result<(), Failure> {
+        let rest = |metric: &Metric, value| [Field::Text(metric.name), Field::Value(value), Field::Text(metric.unit)];
         for (metric, value) in self.prepared.metrics.iter().zip(&ran.values) {
-            let value = value.map_or_else(String::new, |value| value.to_string());
-            self.cells.row(who().chain([metric.name, value.as_str(), metric.unit]), &mut self.row)?;
+            self.cells.row(who, &rest(metric, *value))?;
         }
         let hex = |bytes: [u8; 16]| format!("{:#}", Digest::from_bytes(bytes));
         let state = serde_json::to_string(&ran.state).unwrap_or_default();
-        let rest = [
-            state.trim_matches('"').to_owned(),
-            ran.time_ns.to_string(),
-            ran.events.to_string(),
-            hex(ran.digest),
-            hex(ran.state_digest),
-            ran.asked.to_string(),
-        ];
-        self.runs.row(who().chain(rest.iter().map(String::as_str)), &mut self.row)?;
+        let (digest, state_digest, asked) = (hex(ran.digest), hex(ran.state_digest), ran.asked.to_string());
+        self.runs.row(
+            who,
+            &[
+                Field::Text(state.trim_matches('"')),
+                Field::Count(ran.time_ns),
+                Field::Count(ran.events),
+                Field::Text(&digest),
+                Field::Text(&state_digest),
+                Field::Text(&asked),
+            ],
+        )?;
         let (Some(file), Some((metrics, every))) = (&mut self.series, self.prepared.series()) else { return Ok(()) };
         for (piece, row) in ran.series.iter().enumerate() {
-            let time = (every.0 * piece as u64).to_string();
+            let time = Field::Count(every.0 * piece as u64);
             for (metric, value) in metrics.iter().zip(row) {
-                let value = value.map_or_else(String::new, |value| value.to_string());
-                let rest = [time.as_str(), metric.name, value.as_str(), metric.unit];
-                file.row(who().chain(rest), &mut self.row)?;
+                let [metric, value, unit] = rest(metric, *value);
+                file.row(who, &[time, metric, value, unit])?;
             }
         }
         Ok(())
@@ -249,8 +228,12 @@ impl<'p> Writer<'p> {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self, folder: &Path, head: &Head) -> Result<Finished, Failure> {
-        let Writer { prepared, cells, runs, series, comparer, mut finished, .. } = self;
+        let Writer { prepared, cells, mut runs, series, comparer, mut finished, .. } = self;
         let (comparisons, report) = comparer.finish()?;
+        let (mut cells, mut series) = (cells.end()?, series.map(TableFile::end).transpose()?);
+        let (cells_csv, cells_parquet) = cells.digests()?;
+        let (series_csv, series_parquet) = series.as_mut().map(Ended::digests).transpose()?.unzip();
+        let shown = |digest: Digest| format!("{digest:#}");
         let manifest = Manifest {
             program: &head.program,
             results_version: head.results,
@@ -260,15 +243,19 @@ impl<'p> Writer<'p> {
             failed: finished.failed_count,
             metrics: prepared.metrics.iter().map(|metric| metric.name).collect(),
             depends_on: head.parts.iter().map(Dependence::of).collect(),
-            cells_csv: format!("{:#}", cells.sealer.seal()),
-            runs_csv: format!("{:#}", runs.sealer.seal()),
+            columns: &columns(prepared, &VALUE),
+            cells_csv: shown(cells_csv),
+            runs_csv: shown(runs.digest()?),
+            series_csv: series_csv.map(shown),
+            cells_parquet: cells_parquet.map(shown),
+            series_parquet: series_parquet.flatten().map(shown),
         };
         let manifest = serde_json::to_string_pretty(&manifest).map_err(|error| Failure::Io(error.to_string()))? + "\n";
-        finished.digest = Some(cells.sealer.seal());
+        finished.digest = Some(cells_csv);
         finished.report = report;
         // The rows of `cells.csv` come last: where it is, everything is.
-        runs.file.finish()?;
-        series.map_or(Ok(()), |series| series.file.finish())?;
+        runs.finish()?;
+        series.map_or(Ok(()), Ended::finish)?;
         comparisons.finish()?;
         for (name, text) in [
             ("experiment.ron", &prepared.texts[0]),
@@ -278,9 +265,18 @@ impl<'p> Writer<'p> {
         ] {
             write_file(&folder.join(name), text)?;
         }
-        cells.file.finish()?;
+        cells.finish()?;
         Ok(finished)
     }
+}
+
+/// Columns of every file of cells, and then these.
+fn columns(prepared: &Prepared, rest: &[(&str, Kind)]) -> Vec<Column> {
+    let axes = prepared.grid.axes.iter().map(Kind::of_axis).chain([Kind::Text, Kind::Text]);
+    let axes = prepared.columns().into_iter().zip(axes).map(|(name, kind)| Column::new(name, kind));
+    let cell = std::iter::once(Column::new("cell", Kind::Text));
+    let rest = rest.iter().map(|(name, kind)| Column::new(*name, *kind));
+    cell.chain(axes).chain([Column::new("seed", Kind::Count)]).chain(rest).collect()
 }
 
 /// A whole file, or none.
@@ -296,7 +292,7 @@ pub fn write_file(path: &Path, text: &str) -> Result<(), Failure> {
 /// The files that a finished sweep or merge leaves, those that every experiment has.
 #[must_use]
 pub fn files(folder: &Path) -> Vec<PathBuf> {
-    ["cells.csv", "runs.csv", "comparisons.csv", "report.txt", "experiment.ron", "workload.ron", "sweep.json"]
-        .map(|name| folder.join(name))
-        .to_vec()
+    let always =
+        ["cells.csv", "runs.csv", "comparisons.csv", "report.txt", "experiment.ron", "workload.ron", "sweep.json"];
+    always.into_iter().chain(PARQUET.then_some("cells.parquet")).map(|name| folder.join(name)).collect()
 }

@@ -3,6 +3,7 @@
 mod broken;
 mod folder;
 mod interrupted;
+mod parquet;
 mod repeated;
 mod shards;
 mod shown;

@@ -75,7 +75,7 @@ fn work_is_counted_before_it_is_done() {
     no difference in processes between 256KiB and 1MiB is resolved (256KiB - 1MiB:
     95 % interval -1.5 to 0.7, 3 seeds).
 
-    12 cells, 9,212 events, in out/cells.csv
+    12 cells, 9,212 events, in out/cells.csv and cells.parquet
     digest da91ba7a5622a70d   of cells.csv
     2 cells ended too early to show that they saw the same requests as the others of
     their seed

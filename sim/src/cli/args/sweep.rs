@@ -8,12 +8,7 @@ use crate::experiment::Shard;
 
 /// `framesim sweep`.
 #[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  framesim sweep mine.ron                        what it would run, and how much work that is
-  framesim sweep mine.ron --out results          all of it; results/cells.csv has the numbers
-  framesim sweep mine.ron --out results --resume   goes on where it was interrupted
-  framesim sweep mine.ron --out part3 --shard 3/8  an eighth of it, for `framesim merge`")]
+#[command(after_help = SWEEP_HELP)]
 pub struct Sweep {
     /// The experiment.
     pub file: PathBuf,
@@ -38,6 +33,37 @@ pub struct Sweep {
     #[arg(long, conflicts_with = "out")]
     pub json: bool,
 }
+
+/// What stands behind the options of `framesim sweep`: the same in every program but for a sentence on Parquet.
+macro_rules! sweep_help {
+    ($parquet:literal) => {
+        concat!(
+            "\
+Examples:
+  framesim sweep mine.ron                        what it would run, and how much work that is
+  framesim sweep mine.ron --out results          all of it; results/cells.csv has the numbers
+  framesim sweep mine.ron --out results --resume   goes on where it was interrupted
+  framesim sweep mine.ron --out part3 --shard 3/8  an eighth of it, for `framesim merge`
+
+DIR/cells.csv has a row for each cell and metric: cell, the axes, policy, heap,
+seed, metric, value, unit. Beside it are runs.csv (digests), comparisons.csv,
+report.txt, series.csv where the experiment asks for series, and sweep.json with
+versions, columns and digests.
+",
+            $parquet
+        )
+    };
+}
+
+#[cfg(feature = "parquet")]
+const SWEEP_HELP: &str = sweep_help!(
+    "\
+cells.parquet and series.parquet have the same rows: texts, seeds and times as
+unsigned integers, values as doubles, an axis of numbers as numbers."
+);
+#[cfg(not(feature = "parquet"))]
+const SWEEP_HELP: &str =
+    sweep_help!("This program is built without the feature `parquet` and writes no Parquet files.");
 
 fn shard(text: &str) -> Result<Shard, String> {
     let parts = text.split_once('/').and_then(|(number, of)| Some((number.parse().ok()?, of.parse().ok()?)));
