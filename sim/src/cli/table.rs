@@ -1,6 +1,7 @@
 //! `framesim table` and `framesim plot`: what a sweep measured, as text and as pictures.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufReader, Write};
 use std::path::Path;
 
 use super::args;
@@ -43,9 +44,17 @@ fn with_ending(path: &Path, ending: &str) -> std::path::PathBuf {
 /// The table of a file, of all metrics or of those that are named.
 fn read(given: &Path, metrics: &[String]) -> Result<(Table, std::path::PathBuf), Failure> {
     let file = cells_file(given);
-    let text = std::fs::read_to_string(&file).map_err(|error| Failure::at(&file, "read", &error))?;
-    let mut table = Table::read(&text)
+    let opened = File::open(&file).and_then(|file| Table::read(BufReader::new(file)));
+    let mut table = opened
+        .map_err(|error| Failure::at(&file, "read", &error))?
         .ok_or_else(|| Failure::Input(format!("{}: not the `cells.csv` of a sweep", file.display())))?;
+    let batches = file.with_file_name("batches.csv");
+    if batches.exists() {
+        let added = File::open(&batches).and_then(|file| table.add_batches(BufReader::new(file)));
+        if !added.map_err(|error| Failure::at(&batches, "read", &error))? {
+            return Err(Failure::Input(format!("{}: not the `batches.csv` of a sweep", batches.display())));
+        }
+    }
     for metric in metrics {
         let known = table.metrics();
         if !known.contains(&metric.as_str()) {

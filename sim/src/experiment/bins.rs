@@ -88,6 +88,21 @@ impl Bins {
         (sum, u128::from(self.length.0) * (pieces.saturating_sub(piece)) as u128)
     }
 
+    /// The first whole piece that starts at `time` or later.
+    pub(super) fn piece_from(&self, time: Nanos) -> usize {
+        index(time.0.div_ceil(self.length.0))
+    }
+
+    /// Equal batches of the whole pieces from `piece` on: a level's sum over each, and how long a batch is. What does not fill the last one
+    /// is left out at the front. None when there are fewer pieces than batches.
+    pub(super) fn batches_from(&self, piece: usize, place: usize, batches: usize) -> Option<(Vec<u128>, u128)> {
+        let pieces = self.whole_pieces();
+        let length = (pieces.checked_sub(piece)? / batches).checked_sub(1)? + 1;
+        let sum_of = |first: usize| (first..first + length).map(|piece| self.sums[piece * self.levels + place]).sum();
+        let starts = (pieces - length * batches..pieces).step_by(length);
+        Some((starts.map(sum_of).collect(), u128::from(self.length.0) * length as u128))
+    }
+
     /// A row for each piece up to `end`: `mean` of each level, its sum and how long it lasted.
     pub(super) fn rows(
         &self,
@@ -119,6 +134,18 @@ mod tests {
         bins.add(Nanos(25), Nanos(30), |_| 8);
         assert_eq!(sums(&bins), [20, 20, 50]);
         assert_eq!((bins.means(0), bins.total_from(1, 0)), (vec![2.0, 2.0], (20, 10)));
+    }
+
+    #[test]
+    fn batches_are_equal_and_leave_out_what_is_left_at_the_front() {
+        let mut bins = Bins::of(Nanos(10), 1);
+        for piece in 0..8 {
+            bins.add(Nanos(10 * piece), Nanos(10 * piece + 10), |_| piece);
+        }
+        // Seven whole pieces, as the eighth may go on: 0 1 2 3 4 5 6.
+        assert_eq!(bins.batches_from(0, 0, 3), Some((vec![10 + 20, 30 + 40, 50 + 60], 20)));
+        assert_eq!(bins.batches_from(bins.piece_from(Nanos(31)), 0, 3), Some((vec![40, 50, 60], 10)));
+        assert_eq!((bins.batches_from(5, 0, 3), bins.batches_from(9, 0, 3)), (None, None));
     }
 
     #[test]

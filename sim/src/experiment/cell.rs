@@ -59,6 +59,8 @@ pub struct Ran {
     pub values: Vec<Option<Fixed>>,
     /// A row for each piece of time.
     pub series: Vec<Vec<Option<Fixed>>>,
+    /// Of a single long run: for each metric the means of its batches.
+    pub batches: Vec<Option<Vec<Fixed>>>,
 }
 
 /// Why a cell has no result; it would have none again.
@@ -107,5 +109,6 @@ pub(super) fn run(
         asked: measured.asked,
         values: measured.values,
         series: measured.series,
+        batches: measured.batches,
     })
 }

@@ -2,16 +2,20 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{self, BufRead};
 
 use framesim_models::index;
 
 use super::cell::Key;
-use super::csv::{rows, write_row};
+use super::csv::{Rows, write_row};
 use super::measure::{Fixed, Metric};
 use super::prepare::Prepared;
+use super::results::BATCH;
 use crate::cli::exit::Failure;
 use crate::cli::output::FileWriter;
-use crate::statistics::{Measure, Moments, Paired, Scale, Sentence, opposite_order};
+use crate::statistics::{
+    Bootstrap, Interval, Measure, Moments, Paired, Scale, Sentence, count, opposite_order, two_sided_quantile,
+};
 
 /// Values of a metric by replica; none where the run has none.
 type Values = Vec<Option<f64>>;
@@ -26,6 +30,7 @@ pub(super) struct Comparer<'p> {
     wanted: Vec<(String, String, String)>,
     to: FileWriter,
     report: String,
+    bootstrap: Bootstrap,
     point: Option<u64>,
     /// Of the current point: by policy and heap, then metric.
     at_point: BTreeMap<(u32, u32), Vec<Values>>,
@@ -70,7 +75,8 @@ impl<'p> Comparer<'p> {
         write_row(&mut to, head).map_err(|error| to.failure(&error))?;
         let wanted = prepared.grid.comparisons(&prepared.experiment);
         let (at_point, across) = (BTreeMap::new(), BTreeMap::new());
-        Ok(Comparer { prepared, wanted, to, report: String::new(), point: None, at_point, across })
+        let bootstrap = Bootstrap::new(prepared.seed);
+        Ok(Comparer { prepared, wanted, to, report: String::new(), bootstrap, point: None, at_point, across })
     }
 
     pub(super) fn add(&mut self, key: Key, values: &[Option<Fixed>]) -> Result<(), Failure> {
@@ -136,7 +142,7 @@ impl<'p> Comparer<'p> {
         for (number, &metric) in self.prepared.metrics.iter().enumerate() {
             let (one, other) = in_pairs(&pair.values[0][number], &pair.values[1][number]);
             let confidence = self.prepared.experiment.confidence.get();
-            let Some(paired) = Paired::of(&one, &other, confidence, self.prepared.seed) else { continue };
+            let Some(paired) = Paired::with(&one, &other, confidence, &mut self.bootstrap) else { continue };
             self.row(&pair, metric, [&one, &other], &paired)?;
             self.report.push_str(&std::mem::take(&mut heading));
             let name = metric.name.replace('_', " ");
@@ -237,35 +243,118 @@ pub struct Row {
     pub labels: Vec<String>,
     /// A value for each seed that has one.
     pub values: Vec<f64>,
+    /// Of a single run: what its batches say.
+    pub batches: Option<Batches>,
+}
+
+/// What the batches of a run say about the mean of a metric.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Batches {
+    /// How many.
+    pub batches: usize,
+    /// The standard error of the mean.
+    pub standard_error: f64,
+    /// Of each batch with the next.
+    pub correlation: f64,
+}
+
+impl Row {
+    /// The interval of the mean: over seeds, or over the batches of a single run; none where there is too little.
+    ///
+    /// # Panics
+    /// When `confidence` is not between 0 and 1.
+    #[must_use]
+    #[expect(clippy::float_arithmetic, reason = "statistics of results")]
+    pub fn interval(&self, confidence: f64) -> Option<Interval> {
+        let moments = Moments::of(&self.values);
+        if moments.values() != 1 {
+            return moments.interval(confidence);
+        }
+        let Batches { batches, standard_error, .. } = self.batches?;
+        let half = standard_error * two_sided_quantile(1.0 - confidence, count(batches) - 1.0);
+        Some(Interval { low: moments.mean() - half, high: moments.mean() + half })
+    }
 }
 
 impl Table {
-    /// From the text of `cells.csv`; none when it is something else.
-    #[must_use]
-    pub fn read(text: &str) -> Option<Table> {
-        let mut lines = rows(text)?.into_iter();
-        let head = lines.next()?;
-        let places = head.len().checked_sub(5).filter(|_| head.first().is_some_and(|first| first == "cell"))?;
-        if head[places + 1..] != ["seed", "metric", "value", "unit"] {
-            return None;
+    /// From `cells.csv`; none when it is something else. Of each value it keeps eight bytes.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn read(from: impl BufRead) -> io::Result<Option<Table>> {
+        let (mut rows, mut row) = (Rows::of(from), Vec::new());
+        let read = |rows: &mut Rows<_>, row: &mut Vec<String>| match rows.next(row) {
+            // Neither text nor quotes that are closed: no table.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(None),
+            read => read.map(Some),
+        };
+        if read(&mut rows, &mut row)? != Some(true) {
+            return Ok(None);
         }
-        let mut places_by_name: BTreeMap<(String, Vec<String>), usize> = BTreeMap::new();
-        let mut table = Table { columns: head[1..=places].to_vec(), rows: Vec::new() };
-        for mut line in lines {
-            if line.len() != head.len() {
-                return None;
+        let Some(places) = row.len().checked_sub(5).filter(|_| row[0] == "cell") else { return Ok(None) };
+        if row[places + 1..] != ["seed", "metric", "value", "unit"] {
+            return Ok(None);
+        }
+        let mut table = Table { columns: row[1..=places].to_vec(), rows: Vec::new() };
+        let (mut known, mut last) = (BTreeMap::new(), 0);
+        loop {
+            match read(&mut rows, &mut row)? {
+                Some(true) if row.len() == places + 5 => {}
+                Some(false) => return Ok(Some(table)),
+                _ => return Ok(None),
             }
-            let (unit, value, metric) = (line.pop()?, line.pop()?, line.pop()?);
-            let labels = line[1..=places].to_vec();
-            let at = *places_by_name.entry((metric.clone(), labels.clone())).or_insert(table.rows.len());
-            if at == table.rows.len() {
-                table.rows.push(Row { metric, unit, labels, values: Vec::new() });
-            }
+            last = table.row_of(&row, last + 1, &mut known);
+            let value = &row[places + 3];
             if !value.is_empty() {
-                table.rows[at].values.push(value.parse().ok()?);
+                let Ok(value) = value.parse() else { return Ok(None) };
+                table.rows[last].values.push(value);
             }
         }
-        Some(table)
+    }
+
+    /// The row that a line of `cells.csv` belongs to, perhaps `likely`; a new one when there is none yet.
+    fn row_of(&mut self, line: &[String], likely: usize, known: &mut BTreeMap<Vec<String>, usize>) -> usize {
+        let places = self.columns.len();
+        let (labels, metric) = (&line[1..=places], &line[places + 2]);
+        if self.rows.get(likely).is_some_and(|row| row.metric == *metric && row.labels == labels) {
+            return likely;
+        }
+        let name: Vec<String> = labels.iter().chain([metric]).cloned().collect();
+        let at = *known.entry(name).or_insert(self.rows.len());
+        if at == self.rows.len() {
+            let (metric, unit) = (metric.clone(), line[places + 4].clone());
+            self.rows.push(Row { metric, unit, labels: labels.to_vec(), values: Vec::new(), batches: None });
+        }
+        at
+    }
+
+    /// Takes in `batches.csv` of the same sweep; false when it is something else.
+    ///
+    /// # Errors
+    /// Those of the file.
+    pub fn add_batches(&mut self, from: impl BufRead) -> io::Result<bool> {
+        let (mut rows, mut row, places) = (Rows::of(from), Vec::new(), self.columns.len());
+        if !rows.next(&mut row)? || row.len() != places + 2 + BATCH.len() || row[places + 2..] != BATCH {
+            return Ok(false);
+        }
+        let mut at = 0;
+        while rows.next(&mut row)? {
+            if row.len() != places + 2 + BATCH.len() {
+                return Ok(false);
+            }
+            let (labels, numbers) = (&row[1..=places], &row[places + 2..]);
+            let (Ok(batches), Ok(standard_error), Ok(correlation)) =
+                (numbers[1].parse(), numbers[3].parse(), numbers[6].parse())
+            else {
+                return Ok(false);
+            };
+            // Both files have the order of the cells.
+            let found = self.rows[at..].iter().position(|row| row.metric == numbers[0] && row.labels == labels);
+            let Some(found) = found.filter(|_| batches > 1) else { return Ok(false) };
+            at += found;
+            self.rows[at].batches = Some(Batches { batches, standard_error, correlation });
+        }
+        Ok(true)
     }
 
     /// The metrics, in order.

@@ -18,7 +18,7 @@ use crate::digest::Digest;
 /// The journal's name in the folder of a sweep.
 pub const JOURNAL: &str = "journal.framesim";
 
-const MAGIC: &[u8] = b"framesim journal 1\n";
+const MAGIC: &[u8] = b"framesim journal 2\n";
 /// Length and checksum.
 const FRAME_BYTES: usize = 12;
 /// No record is longer; a length beyond is not one.

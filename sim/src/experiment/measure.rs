@@ -9,7 +9,7 @@ use framesim_workloads::requests::Request;
 use super::asked::Asked;
 use super::bins::Bins;
 use crate::simulation::{Call, Happened, Levels, Outcome, Probe, RunState, Simulation, Summary};
-use crate::statistics::mser5;
+use crate::statistics::{BATCHES, mser5};
 
 /// A number with nine decimals, exact in integers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -55,10 +55,14 @@ impl fmt::Display for Fixed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (whole, part) = (self.0.unsigned_abs() / UNIT.unsigned_abs(), self.0.unsigned_abs() % UNIT.unsigned_abs());
         let sign = if self.0 < 0 { "-" } else { "" };
-        let digits = format!("{part:09}");
-        match digits.trim_end_matches('0') {
-            "" => write!(f, "{sign}{whole}"),
-            digits => write!(f, "{sign}{whole}.{digits}"),
+        let (mut part, mut digits) = (part, 9);
+        while digits > 0 && part.is_multiple_of(10) {
+            part /= 10;
+            digits -= 1;
+        }
+        match digits {
+            0 => write!(f, "{sign}{whole}"),
+            _ => write!(f, "{sign}{whole}.{part:0digits$}"),
         }
     }
 }
@@ -238,8 +242,10 @@ pub struct Observer {
     sums: Vec<Sum>,
     /// Where each wanted metric is found: its sum, or its function of the end.
     wanted: Vec<(&'static Metric, Option<usize>)>,
-    /// For the rule MSER-5: the same sums, in small pieces of time.
+    /// For the rule MSER-5 and for batches: the same sums, in small pieces of time.
     pieces: Option<Bins>,
+    by_mser5: bool,
+    batches: bool,
     /// For series: these sums, in pieces of a given length.
     series: Option<(Bins, Vec<usize>)>,
     /// Process-nanoseconds by the level of processes, and by their starts and ends: Little's law.
@@ -257,6 +263,8 @@ pub struct Wanted<'a> {
     pub warm_up: WarmUp,
     /// Metrics over time, and the time between two values.
     pub series: Option<(&'a [&'static Metric], Nanos)>,
+    /// Whether means over time are taken of batches too.
+    pub batches: bool,
 }
 
 impl Observer {
@@ -274,6 +282,8 @@ impl Observer {
             sums: Vec::new(),
             wanted: Vec::new(),
             pieces: None,
+            by_mser5: wanted.warm_up == WarmUp::Mser5,
+            batches: wanted.batches,
             series: None,
             process_time: 0,
             started: std::collections::BTreeMap::new(),
@@ -288,7 +298,7 @@ impl Observer {
             let places: Vec<usize> = metrics.iter().filter_map(|metric| observer.sum_of(metric)).collect();
             observer.series = Some((Bins::of(every, places.len()), places));
         }
-        if wanted.warm_up == WarmUp::Mser5 {
+        if observer.by_mser5 || observer.batches {
             let until = simulation.setting().workload.until.map(|until| until.nanos());
             observer.pieces = Some(Bins::fine(until, observer.sums.len()));
         }
@@ -364,14 +374,15 @@ impl Observer {
             };
             bins.rows(summary.time, mean)
         });
-        Ok(Measured { values, series, asked: self.asked.finish(summary) })
+        let batches = self.wanted.iter().filter(|_| self.batches).map(|(metric, place)| self.batches(metric, *place));
+        Ok(Measured { values, series, batches: batches.collect(), asked: self.asked.finish(summary) })
     }
 
     fn value(&self, metric: &Metric, place: Option<usize>, end: &End<'_>) -> Option<Fixed> {
         let lasted = u128::from(end.summary.time.0.saturating_sub(self.warm_up.0));
         match (&metric.kind, place.map(|place| (place, &self.sums[place]))) {
             (Kind::End(value), _) => value(end),
-            (Kind::Mean(..), Some((place, sum))) => match &self.pieces {
+            (Kind::Mean(..), Some((place, sum))) => match self.pieces.as_ref().filter(|_| self.by_mser5) {
                 Some(pieces) => steady_mean(pieces, place, sum.scale),
                 // A run of no time has the level it has.
                 None if lasted == 0 => Fixed::ratio(sum.value.into(), sum.scale.into()),
@@ -384,6 +395,16 @@ impl Observer {
             }
             (_, None) => None,
         }
+    }
+}
+
+impl Observer {
+    /// The means of batches behind the warm-up; none for what is no mean over time, or when the run is too short.
+    fn batches(&self, metric: &Metric, place: Option<usize>) -> Option<Vec<Fixed>> {
+        let (Kind::Mean(_, scale), pieces, place) = (&metric.kind, self.pieces.as_ref()?, place?) else { return None };
+        let start = if self.by_mser5 { mser5(&pieces.means(place))?.dropped } else { pieces.piece_from(self.warm_up) };
+        let (sums, lasted) = pieces.batches_from(start, place, BATCHES)?;
+        sums.into_iter().map(|sum| Fixed::ratio(sum, lasted * u128::from(*scale))).collect()
     }
 }
 
@@ -400,6 +421,8 @@ pub struct Measured {
     pub values: Vec<Option<Fixed>>,
     /// A row for each piece of time, in each the wanted metrics.
     pub series: Vec<Vec<Option<Fixed>>>,
+    /// Of each metric the means of its batches; empty unless they are wanted.
+    pub batches: Vec<Option<Vec<Fixed>>>,
     /// What the processes asked for.
     pub asked: super::asked::Digests,
 }

@@ -37,7 +37,7 @@ mod tables;
 
 pub use asked::{Agreement, Digests};
 pub use cell::{Broken, Key, Ran, Record};
-pub use compare::{Row, Table};
+pub use compare::{Batches, Row, Table};
 pub use journal::{Extent, InOrder, Journal, JournalReader};
 pub use journal::{Head, JOURNAL, JournalError, Part};
 pub use measure::{Fixed, METRICS, Measured, Metric, Observer, USUAL, Wanted, find, names, names_over_time};

@@ -229,8 +229,15 @@ impl Prepared {
             metrics: &self.metrics,
             warm_up: self.experiment.warm_up,
             series: every.map(|every| (self.series.as_slice(), every)),
+            batches: self.is_single(),
         };
         run(workload, &self.source.folder, registries, &wanted)
+    }
+
+    /// Whether each point is run once: then its intervals are by batches of that run.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.experiment.replicas.bounds().1 == 1
     }
 
     /// Metrics of the series, and the time between two of its values.

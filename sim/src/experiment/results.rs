@@ -5,6 +5,7 @@
 //! | `cells.csv` | cell and metric | `cell`, the axes, `policy`, `heap`, `seed`, `metric`, `value`, `unit` |
 //! | `runs.csv` | cell | the same up to `seed`, then `state`, `time_ns`, `events`, `digest`, `state_digest`, `requests` |
 //! | `series.csv` | cell, piece of time and metric | the same up to `seed`, then `time_ns` (the piece's start), `metric`, `value`, `unit` |
+//! | `batches.csv` | cell and mean over time, where each point is run once | the same up to `seed`, then `metric`, numbers |
 //! | `comparisons.csv` | comparison, point and metric | the axes, `policy`, `heap` (empty: what is compared), `on`, `one`, `other`, numbers |
 //! | `report.txt` | | the comparisons in words |
 //! | `experiment.ron`, `workload.ron` | | the question, with every default written out |
@@ -30,9 +31,12 @@ use super::tables::{Column, Ended, Field, Kind, Sealed, Start, TableFile};
 use crate::cli::exit::{Breakage, Failure};
 use crate::cli::output::FileWriter;
 use crate::digest::Digest;
+use crate::statistics::batch_means;
 
 /// Columns of a value.
 const VALUE: [(&str, Kind); 3] = [("metric", Kind::Text), ("value", Kind::Real), ("unit", Kind::Text)];
+/// Columns of the batches of a run.
+pub(super) const BATCH: [&str; 7] = ["metric", "batches", "mean", "standard_error", "low", "high", "correlation"];
 /// Columns of a run.
 const RUN: [&str; 6] = ["state", "time_ns", "events", "digest", "state_digest", "requests"];
 
@@ -45,6 +49,7 @@ pub struct Writer<'p> {
     cells: TableFile,
     runs: Sealed,
     series: Option<TableFile>,
+    batches: Option<Sealed>,
     comparer: Comparer<'p>,
     /// What the first cell of the current point and replica asked for.
     asked: Option<(Key, Digests)>,
@@ -117,15 +122,20 @@ impl<'p> Writer<'p> {
         let columns = |rest: &[(&str, Kind)]| columns(prepared, rest);
         let series = columns(&[("time_ns", Kind::Count)].into_iter().chain(VALUE).collect::<Vec<_>>());
         let series = prepared.series().map(|_| TableFile::create(folder, "series", &series)).transpose()?;
-        let mut runs = Sealed::create(&folder.join("runs.csv"))?;
-        let of_runs = columns(&RUN.map(|name| (name, Kind::Text)));
-        let names: Vec<Field<'_>> = of_runs.iter().map(|column| Field::Text(&column.name)).collect();
-        runs.row(&Start::new(Vec::new()), &names)?;
+        let csv = |name: &str, rest: &[&'static str]| {
+            let mut file = Sealed::create(&folder.join(name))?;
+            let columns = columns(&rest.iter().map(|name| (*name, Kind::Text)).collect::<Vec<_>>());
+            let names: Vec<Field<'_>> = columns.iter().map(|column| Field::Text(&column.name)).collect();
+            file.row(&Start::new(Vec::new()), &names).map(|()| file)
+        };
+        let runs = csv("runs.csv", &RUN)?;
+        let batches = prepared.is_single().then(|| csv("batches.csv", &BATCH)).transpose()?;
         Ok(Writer {
             prepared,
             cells: TableFile::create(folder, "cells", &columns(&VALUE))?,
             runs,
             series,
+            batches,
             comparer: Comparer::new(prepared, FileWriter::create(&folder.join("comparisons.csv"))?)?,
             asked: None,
             finished: Finished::default(),
@@ -205,6 +215,7 @@ impl<'p> Writer<'p> {
                 Field::Text(&asked),
             ],
         )?;
+        self.batches(who, ran)?;
         let (Some(file), Some((metrics, every))) = (&mut self.series, self.prepared.series()) else { return Ok(()) };
         for (piece, row) in ran.series.iter().enumerate() {
             let time = Field::Count(every.0 * piece as u64);
@@ -212,6 +223,22 @@ impl<'p> Writer<'p> {
                 let [metric, value, unit] = rest(metric, *value);
                 file.row(who, &[time, metric, value, unit])?;
             }
+        }
+        Ok(())
+    }
+
+    fn batches(&mut self, who: &Start<'_>, ran: &Ran) -> Result<(), Failure> {
+        let Some(file) = &mut self.batches else { return Ok(()) };
+        let confidence = self.prepared.experiment.confidence.get();
+        for (metric, means) in self.prepared.metrics.iter().zip(&ran.batches) {
+            let Some(means) = means else { continue };
+            let means: Vec<f64> = means.iter().map(|mean| mean.to_f64()).collect();
+            let Some(of) = batch_means(&means, means.len(), confidence) else { continue };
+            let numbers = [of.mean, of.standard_error, of.interval.low, of.interval.high, of.correlation];
+            let [mean, error, low, high, correlation] = numbers.map(|number| format!("{number:.9}"));
+            let numbers = [&mean, &error, &low, &high, &correlation].map(|number| Field::Text(number));
+            let first = [Field::Text(metric.name), Field::Count(means.len() as u64)];
+            file.row(who, &[first.as_slice(), &numbers].concat())?;
         }
         Ok(())
     }
@@ -228,7 +255,7 @@ impl<'p> Writer<'p> {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self, folder: &Path, head: &Head) -> Result<Finished, Failure> {
-        let Writer { prepared, cells, mut runs, series, comparer, mut finished, .. } = self;
+        let Writer { prepared, cells, mut runs, series, batches, comparer, mut finished, .. } = self;
         let (comparisons, report) = comparer.finish()?;
         let (mut cells, mut series) = (cells.end()?, series.map(TableFile::end).transpose()?);
         let (cells_csv, cells_parquet) = cells.digests()?;
@@ -255,6 +282,7 @@ impl<'p> Writer<'p> {
         finished.report = report;
         // The rows of `cells.csv` come last: where it is, everything is.
         runs.finish()?;
+        batches.map_or(Ok(()), Sealed::finish)?;
         series.map_or(Ok(()), Ended::finish)?;
         comparisons.finish()?;
         for (name, text) in [

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use crate::experiment::{Row, Table};
-use crate::statistics::Moments;
+use crate::report::text::wrapped;
+use crate::statistics::{CORRELATION_MOST, Moments};
 
 /// One block for each metric, one line for each place.
 #[must_use]
@@ -33,7 +34,32 @@ pub fn text(table: &Table, confidence: f64) -> String {
             line(&mut text, row, &varied, &widths, confidence);
         }
     }
+    text.push_str(&of_batches(table, &varied));
     text
+}
+
+/// Which intervals are by batches, and which of them are not to be trusted.
+fn of_batches(table: &Table, varied: &[usize]) -> String {
+    let rows = table.rows.iter().filter_map(|row| Some((row, row.batches.filter(|_| row.values.len() == 1)?)));
+    let Some((_, first)) = rows.clone().next() else { return String::new() };
+    let mut text = format!(
+        "\nOf a single run the interval is by {} batch means, which follow each other behind the warm-up.",
+        first.batches
+    );
+    let mut close: Vec<String> = Vec::new();
+    for (row, batches) in rows.filter(|(_, batches)| batches.correlation > CORRELATION_MOST) {
+        let labels: Vec<&str> = varied.iter().map(|&column| row.labels[column].as_str()).collect();
+        close.push(format!("{} ({} {:.2})", row.metric, labels.join(" "), batches.correlation).replace("( ", "("));
+    }
+    if !close.is_empty() {
+        write!(
+            text,
+            " NOTE: batches of {} depend on each other (correlation with the next): the interval is too narrow, and a longer run or several seeds would tell.",
+            close.join(", ")
+        )
+        .expect("a string grows");
+    }
+    format!("\n{}\n", wrapped(text.trim_start(), 80))
 }
 
 /// What is the same everywhere, said once.
@@ -51,7 +77,7 @@ fn line(text: &mut String, row: &Row, varied: &[usize], widths: &[usize], confid
     let moments = Moments::of(&row.values);
     let digits = digits(&row.unit, moments.mean());
     let mean = if row.values.is_empty() { "-".to_owned() } else { shown(moments.mean(), digits) };
-    let interval = moments.interval(confidence).map_or_else(String::new, |interval| {
+    let interval = row.interval(confidence).map_or_else(String::new, |interval| {
         format!("{} to {}", shown(interval.low, digits), shown(interval.high, digits))
     });
     writeln!(text, "  {mean:>15}  {interval:>31}  {:>5}", row.values.len()).expect("a string grows");

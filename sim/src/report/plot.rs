@@ -69,8 +69,7 @@ impl Layout {
         let rows = table.rows.iter().filter(|row| row.metric == metric && !row.values.is_empty());
         let mark = |row: &Row| {
             let (place, series) = self.labels(row, &varied);
-            let moments = Moments::of(&row.values);
-            let (mean, interval) = (moments.mean(), moments.interval(confidence));
+            let (mean, interval) = (Moments::of(&row.values).mean(), row.interval(confidence));
             let at = |list: &[String], label: &String| list.iter().position(|known| known == label).unwrap_or(0);
             Mark {
                 x: at(&self.places, &place),

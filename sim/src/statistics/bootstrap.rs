@@ -1,12 +1,19 @@
 //! The bootstrap: the spread of a mean, from the values themselves instead of a law.
 
-use framesim_models::index;
-use framesim_workloads::streams::{Domain, Draw, Seeds};
+use framesim_models::Coins;
+use framesim_workloads::streams::{Domain, Seeds};
 
 use super::{Interval, count};
 
 /// Resamples of a bootstrap: its own error is then about a hundredth of the interval.
 pub const RESAMPLES: u32 = 10_000;
+
+/// Resamples that are added up side by side: additions of one wait for each other, those of several do not.
+const ABREAST: usize = 8;
+const _: () = assert!((RESAMPLES as usize).is_multiple_of(ABREAST), "resamples come in whole blocks");
+
+/// Draws that are kept to be used again: 32 MiB of them.
+const KEPT_MOST: usize = 1 << 24;
 
 /// The percentile interval of the mean (Efron 1979): the means of [`RESAMPLES`] draws of as many values, with replacement.
 ///
@@ -16,29 +23,123 @@ pub const RESAMPLES: u32 = 10_000;
 /// When `confidence` is not between 0 and 1.
 #[must_use]
 pub fn bootstrap_mean(values: &[f64], confidence: f64, seed: u64) -> Option<Interval> {
-    assert!(confidence > 0.0 && confidence < 1.0, "a confidence is between 0 and 1, found {confidence}");
-    if values.len() < 2 {
-        return None;
-    }
-    let mut coins = Seeds::new(seed, 0).coins(Domain::Check, "statistics", "bootstrap");
-    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| resampled_mean(values, &mut coins)).collect();
-    means.sort_unstable_by(f64::total_cmp);
-    let tail = (1.0 - confidence) / 2.0;
-    let beyond = means.iter().enumerate().take_while(|(place, _)| count(*place) + 1.0 < tail * f64::from(RESAMPLES));
-    let place = beyond.count();
-    Some(Interval { low: means[place], high: means[means.len() - 1 - place] })
+    Bootstrap::new(seed).mean(values, confidence)
 }
 
-fn resampled_mean(values: &[f64], coins: &mut impl Draw) -> f64 {
-    let mut sum = 0.0;
-    for _ in values {
-        sum += values[index(coins.below(values.len() as u64))];
+/// Bootstraps under one seed. Sets of values of equal size have the same draws, which are made once for all of them.
+#[derive(Clone, Debug)]
+pub struct Bootstrap {
+    seed: u64,
+    /// Of how many values the draws are.
+    values: usize,
+    /// Places of [`ABREAST`] resamples after each other: first that of the first draw of each, then that of the second.
+    draws: Vec<u16>,
+    means: Vec<f64>,
+}
+
+impl Bootstrap {
+    /// Under this seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Bootstrap {
+        Bootstrap { seed, values: 0, draws: Vec::new(), means: Vec::new() }
     }
-    sum / count(values.len())
+
+    /// As [`bootstrap_mean`].
+    ///
+    /// # Panics
+    /// When `confidence` is not between 0 and 1.
+    pub fn mean(&mut self, values: &[f64], confidence: f64) -> Option<Interval> {
+        assert!(confidence > 0.0 && confidence < 1.0, "a confidence is between 0 and 1, found {confidence}");
+        if values.len() < 2 {
+            return None;
+        }
+        self.means.clear();
+        let blocks = RESAMPLES as usize / ABREAST;
+        if values.len() * RESAMPLES as usize <= KEPT_MOST {
+            self.keep_draws(values.len());
+            for block in self.draws.chunks_exact(values.len() * ABREAST) {
+                self.means.extend(means(values, block));
+            }
+        } else {
+            let (mut coins, mut block) = (self.coins(), vec![0; values.len() * ABREAST]);
+            for _ in 0..blocks {
+                draw::<u32>(&mut coins, values.len(), &mut block);
+                self.means.extend(means(values, &block));
+            }
+        }
+        Some(middle(&mut self.means, confidence))
+    }
+
+    fn coins(&self) -> Coins {
+        Seeds::new(self.seed, 0).coins(Domain::Check, "statistics", "bootstrap")
+    }
+
+    fn keep_draws(&mut self, values: usize) {
+        if self.values == values {
+            return;
+        }
+        let mut coins = self.coins();
+        self.values = values;
+        self.draws.clear();
+        self.draws.resize(values * RESAMPLES as usize, 0);
+        for block in self.draws.chunks_exact_mut(values * ABREAST) {
+            draw(&mut coins, values, block);
+        }
+    }
+}
+
+/// A place among values.
+trait Place: Copy + TryFrom<u64> {
+    fn place(self) -> usize;
+}
+
+impl Place for u16 {
+    fn place(self) -> usize {
+        self.into()
+    }
+}
+
+impl Place for u32 {
+    fn place(self) -> usize {
+        self as usize
+    }
+}
+
+/// Draws the places of some resamples, one resample after the other.
+fn draw<P: Place>(coins: &mut Coins, values: usize, block: &mut [P]) {
+    for resample in 0..ABREAST {
+        for place in block.iter_mut().skip(resample).step_by(ABREAST) {
+            *place = P::try_from(coins.below(values as u64)).ok().expect("a place among so many values");
+        }
+    }
+}
+
+/// The means of some resamples, each added up in the order of its draws.
+fn means<P: Place>(values: &[f64], block: &[P]) -> [f64; ABREAST] {
+    let mut sums = [0.0; ABREAST];
+    for places in block.chunks_exact(ABREAST) {
+        for (sum, place) in sums.iter_mut().zip(places) {
+            *sum += values[place.place()];
+        }
+    }
+    sums.map(|sum| sum / count(values.len()))
+}
+
+/// What lies between the tails.
+fn middle(means: &mut [f64], confidence: f64) -> Interval {
+    let tail = (1.0 - confidence) / 2.0 * f64::from(RESAMPLES);
+    let beyond = (0..means.len()).take_while(|place| count(*place) + 1.0 < tail).count();
+    let (low, high) = (beyond, means.len() - 1 - beyond);
+    // Only two places of the sorted means are needed.
+    let low = *means.select_nth_unstable_by(low, f64::total_cmp).1;
+    let high = *means.select_nth_unstable_by(high, f64::total_cmp).1;
+    Interval { low, high }
 }
 
 #[cfg(test)]
 mod tests {
+    use framesim_models::index;
+
     use super::*;
     use crate::statistics::Moments;
 
@@ -56,6 +157,27 @@ mod tests {
         let at = |confidence| bootstrap_mean(&[0.0, 1.0], confidence, 7).expect("two values");
         assert_eq!(at(0.95), Interval { low: 0.0, high: 1.0 });
         assert_eq!(at(0.40), Interval { low: 0.5, high: 0.5 });
+    }
+
+    #[test]
+    fn draws_that_are_used_again_and_draws_that_are_not_kept_give_the_same() {
+        let values: Vec<f64> = (0..2_000_u32).map(|place| f64::from(place * 37 % 101)).collect();
+        let plain = |values: &[f64]| {
+            let mut coins = Seeds::new(3, 0).coins(Domain::Check, "statistics", "bootstrap");
+            let mean = |_| {
+                let draws = (0..values.len()).map(|_| values[index(coins.below(values.len() as u64))]);
+                draws.fold(0.0, |sum, value| sum + value) / count(values.len())
+            };
+            let mut means: Vec<f64> = (0..RESAMPLES).map(mean).collect();
+            means.sort_unstable_by(f64::total_cmp);
+            // 250 of 10,000 are beyond either end.
+            Some(Interval { low: means[250], high: means[10_000 - 251] })
+        };
+        let mut bootstrap = Bootstrap::new(3);
+        for values in [&values[..5], &values[..40], &values[5..10], &values] {
+            assert_eq!(bootstrap.mean(values, 0.95), plain(values), "{} values", values.len());
+        }
+        assert!(values.len() * RESAMPLES as usize > KEPT_MOST);
     }
 
     #[test]

@@ -18,10 +18,10 @@ mod steady;
 mod student;
 mod words;
 
-pub use bootstrap::{RESAMPLES, bootstrap_mean};
+pub use bootstrap::{Bootstrap, RESAMPLES, bootstrap_mean};
 pub use moments::{Interval, Moments};
 pub use paired::{Paired, SignTest, opposite_order, signs};
-pub use steady::{BatchMeans, Cut, batch_means, mser5};
+pub use steady::{BATCHES, BatchMeans, CORRELATION_MOST, Cut, batch_means, mser5};
 pub use student::{two_sided_quantile, two_sided_tail};
 pub use words::{Measure, Scale, Sentence, with_commas};
 

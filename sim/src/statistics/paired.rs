@@ -1,7 +1,7 @@
 //! One against another under the same seeds: what differs is the policy, because nothing else does.
 
 use super::student::incomplete_beta;
-use super::{Interval, Moments, bootstrap_mean, count};
+use super::{Bootstrap, Interval, Moments, count};
 
 /// The differences `one - other` of pairs that saw the same requests.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,6 +34,15 @@ impl Paired {
     /// When there are not as many of one as of the other, or `confidence` is not between 0 and 1.
     #[must_use]
     pub fn of(one: &[f64], other: &[f64], confidence: f64, seed: u64) -> Option<Paired> {
+        Paired::with(one, other, confidence, &mut Bootstrap::new(seed))
+    }
+
+    /// The same, with a bootstrap that serves many pairs.
+    ///
+    /// # Panics
+    /// As [`Paired::of`].
+    #[must_use]
+    pub fn with(one: &[f64], other: &[f64], confidence: f64, bootstrap: &mut Bootstrap) -> Option<Paired> {
         assert_eq!(one.len(), other.len(), "pairs have two sides");
         let differences: Vec<f64> = one.iter().zip(other).map(|(one, other)| one - other).collect();
         let moments = Moments::of(&differences);
@@ -41,7 +50,7 @@ impl Paired {
             moments,
             confidence,
             student: Some(moments.interval(confidence)?),
-            bootstrap: bootstrap_mean(&differences, confidence, seed),
+            bootstrap: bootstrap.mean(&differences, confidence),
             signs: signs(&differences),
             effect: effect(&moments),
         })

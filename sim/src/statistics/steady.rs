@@ -45,14 +45,22 @@ pub fn mser5(observations: &[f64]) -> Option<Cut> {
     Some(Cut { dropped: place * BATCH, mean, at_the_latest: place == latest })
 }
 
+/// Batches of a run: more are shorter and depend on each other, fewer have a wide interval (Schmeiser 1982: 10 to 30).
+pub const BATCHES: usize = 20;
+
+/// A correlation between batches above this is not that of 20 independent ones: two standard errors, of 1 / sqrt(20) each.
+pub const CORRELATION_MOST: f64 = 0.45;
+
 /// The mean of a run's observations, with an interval that allows for their dependence.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchMeans {
     /// The mean of the batches' means.
     pub mean: f64,
+    /// The standard error of it.
+    pub standard_error: f64,
     /// Student's interval over the batches.
     pub interval: Interval,
-    /// Correlation of each batch with the next: above 0.2 or so the batches are too short, and the interval is too narrow.
+    /// Correlation of each batch with the next: above [`CORRELATION_MOST`] the batches are too short, and the interval is too narrow.
     pub correlation: f64,
 }
 
@@ -69,6 +77,7 @@ pub fn batch_means(observations: &[f64], batches: usize, confidence: f64) -> Opt
     let moments = Moments::of(&means);
     Some(BatchMeans {
         mean: moments.mean(),
+        standard_error: moments.standard_error()?,
         interval: moments.interval(confidence)?,
         correlation: correlation(&means, &moments),
     })

@@ -2,7 +2,7 @@
 
 /// Terms of the continued fraction; it needs about the square root of the larger parameter.
 const TERMS_MOST: u32 = 100_000;
-/// Steps of the bisection: each gives a bit of the place, and smaller places have finer bits.
+/// Steps of the bisection at most: each gives a bit of the place, and smaller places have finer bits.
 const HALVINGS: u32 = 200;
 
 /// The chance that Student's t with `degrees` of freedom lies outside `-t..t`.
@@ -27,6 +27,10 @@ pub fn two_sided_quantile(tail: f64, degrees: f64) -> f64 {
     let (mut low, mut high) = (0.0_f64, 1.0_f64);
     for _ in 0..HALVINGS {
         let middle = low + (high - low) / 2.0;
+        // No float lies between them: further steps change nothing.
+        if middle == low || middle == high {
+            break;
+        }
         if incomplete_beta(degrees / 2.0, 0.5, middle) < tail {
             low = middle;
         } else {

@@ -1,5 +1,7 @@
 //! Shards, and what joins them.
 
+use framesim::experiment::{Agreement, Journal, JournalReader, Record};
+
 use super::folder::{EXPERIMENT, Folder};
 
 fn sharded(folder: &Folder, shards: &[u64], of: u64) {
@@ -75,6 +77,29 @@ fn a_cell_that_is_there_twice_is_named() {
     journal.extend_from_slice(&last);
     std::fs::write(&path, &journal).expect("a file of this test");
     insta::assert_snapshot!(folder.refused(2, "merge out --out joined"), @"error: out: cell 2 of point 1 (policy 1, heap 0) is there twice, or not one of its shard");
+}
+
+#[test]
+fn cells_of_one_seed_that_asked_for_different_things_are_a_bug() {
+    let folder = Folder::new();
+    folder.shown("sweep mine.ron --out out --jobs 1");
+    let mut reader = JournalReader::open(&folder.path("out/journal.framesim")).expect("a file").expect("a journal");
+    let mut records: Vec<Record> = std::iter::from_fn(|| reader.next().expect("a file")).collect();
+    // One cell gets the requests of another seed, of which as much is known.
+    let asked = |record: &Record| record.ran.as_ref().expect("a cell with a result").asked;
+    let (last, others) = records.split_last_mut().expect("records");
+    let differs = |other: &&mut Record| asked(other).agreement(&asked(last)) == Agreement::Different;
+    let other = asked(others.iter_mut().find(differs).expect("seeds differ"));
+    last.ran.as_mut().expect("a cell with a result").asked = other;
+    std::fs::create_dir(folder.path("wrong")).expect("a folder of this test");
+    for file in ["experiment.ron", "workload.ron"] {
+        folder.write(&format!("wrong/{file}"), &folder.read(&format!("out/{file}")));
+    }
+    let (mut journal, _) = Journal::open(&folder.path("wrong"), &reader.head, false).expect("a folder of this test");
+    records.iter().for_each(|record| journal.append(record).expect("a disk with room"));
+    let said = folder.refused(3, "merge wrong --out joined");
+    assert!(said.contains("asked for different things under one seed"), "{said}");
+    assert!(!folder.path("joined/cells.csv").exists());
 }
 
 fn record_starts(journal: &[u8]) -> Vec<usize> {

@@ -142,6 +142,75 @@ fn a_table_has_means_with_intervals() {
 }
 
 #[test]
+fn a_single_long_run_has_its_intervals_from_batches() {
+    let folder = Folder::with(
+        &EXPERIMENT
+            .replace("count(3)", "count(1)")
+            .replace(
+                "    compare: [policies(\"first_fit\", \"best_fit\"), values(\"memory\", \"256KiB\", \"1MiB\")],\n",
+                "    warm_up: until(\"20ms\"),\n",
+            )
+            .replace("    policies", "    set: {\"processes.p.arrive.count\": 400},\n    policies"),
+    );
+    folder.shown("sweep mine.ron --out out");
+    assert_snapshot!(folder.shown("table out"), @"
+    heap free_list
+
+    memory_used (share)
+      memory  policy                mean                    95 % interval  seeds
+      256KiB  first_fit           0.8621                 0.8230 to 0.9012      1
+      256KiB  best_fit            0.8925                 0.8649 to 0.9201      1
+      1MiB    first_fit           0.4429                 0.3897 to 0.4961      1
+      1MiB    best_fit            0.4437                 0.3895 to 0.4979      1
+
+    external_fragmentation (share)
+      memory  policy                mean                    95 % interval  seeds
+      256KiB  first_fit           0.2420                 0.1873 to 0.2968      1
+      256KiB  best_fit            0.1643                 0.1395 to 0.1890      1
+      1MiB    first_fit           0.2712                 0.2058 to 0.3366      1
+      1MiB    best_fit            0.2659                 0.2066 to 0.3252      1
+
+    internal_fragmentation (share)
+      memory  policy                mean                    95 % interval  seeds
+      256KiB  first_fit           0.0051                 0.0048 to 0.0054      1
+      256KiB  best_fit            0.0051                 0.0048 to 0.0054      1
+      1MiB    first_fit           0.0051                 0.0050 to 0.0053      1
+      1MiB    best_fit            0.0051                 0.0050 to 0.0053      1
+
+    refused
+      memory  policy                mean                    95 % interval  seeds
+      256KiB  first_fit            2,989                                       1
+      256KiB  best_fit             2,850                                       1
+      1MiB    first_fit             22.0                                       1
+      1MiB    best_fit             8.000                                       1
+
+    processes
+      memory  policy                mean                    95 % interval  seeds
+      256KiB  first_fit            5.684                   5.317 to 6.051      1
+      256KiB  best_fit             5.663                   5.296 to 6.030      1
+      1MiB    first_fit            6.659                   5.840 to 7.478      1
+      1MiB    best_fit             6.659                   5.840 to 7.478      1
+
+    Of a single run the interval is by 20 batch means, which follow each other
+    behind the warm-up.
+    ");
+    assert_snapshot!(folder.read("out/batches.csv").lines().take(3).collect::<Vec<_>>().join("\n"), @"
+    cell,memory,policy,heap,seed,metric,batches,mean,standard_error,low,high,correlation
+    5de883b9d3ec29a5,256KiB,first_fit,free_list,5,memory_used,20,0.864653286,0.018699327,0.825515145,0.903791428,0.336449731
+    5de883b9d3ec29a5,256KiB,first_fit,free_list,5,external_fragmentation,20,0.243032997,0.026165724,0.188267507,0.297798487,0.134974695
+    ");
+    assert_eq!(folder.shown("table out --metric refused").lines().count(), 8);
+    // Marks of a picture have the same intervals.
+    folder.shown("plot out --metric memory_used");
+    let vega: serde_json::Value = serde_json::from_str(&folder.read("out/plot.vl.json")).expect("JSON");
+    let first = &vega["data"]["values"][0];
+    assert!(
+        first["low"].as_f64() < first["mean"].as_f64() && first["mean"].as_f64() < first["high"].as_f64(),
+        "{first}"
+    );
+}
+
+#[test]
 fn a_plot_is_a_picture_and_a_specification() {
     let folder = Folder::new();
     folder.shown("sweep mine.ron --out out");

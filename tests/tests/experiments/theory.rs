@@ -8,7 +8,7 @@ use super::folder::Folder;
 fn table(experiment: &str) -> Table {
     let folder = Folder::new();
     folder.shown(&format!("sweep {experiment} --out out"));
-    Table::read(&folder.read("out/cells.csv")).expect("cells of a sweep")
+    Table::read(folder.read("out/cells.csv").as_bytes()).expect("memory is read").expect("cells of a sweep")
 }
 
 fn values<'t>(table: &'t Table, metric: &str, labels: &[&str]) -> &'t [f64] {
