@@ -16,8 +16,9 @@ use super::input::{Source, reported};
 use super::run::Talk;
 use crate::Registries;
 use crate::experiment::{
-    Broken, Dependence, Finished, JournalError, Key, MergeError, PARQUET, PrepareError, Prepared, Progress, Purpose, Ran, Shard,
-    Shards, Sweep, SweepError, merge as join, names, names_over_time, results, sweep as run_cells, workload_file,
+    Broken, Dependence, Finished, JournalError, Key, MergeError, PARQUET, PrepareError, Prepared, Progress, Purpose,
+    Ran, Shard, Shards, Sweep, SweepError, merge as join, names, names_over_time, results, sweep as run_cells,
+    workload_file,
 };
 use crate::report::text::{Count, counted, wrapped};
 
