@@ -40,9 +40,9 @@ impl Call<'_> {
         let units = self.units(chunk) - lead;
         let rest = chunk.above(lead);
         self.set_header(rest, units);
-        self.mark(rest, true);
+        self.mark_in_use(rest, units);
         self.write_again(chunk).set_units(lead);
-        self.give(chunk);
+        self.give(chunk, lead);
         rest
     }
 
@@ -54,7 +54,7 @@ impl Call<'_> {
         let tail = chunk.above(units);
         self.set_header(tail, found - units);
         self.write_again(chunk).set_units(units);
-        self.give(tail);
+        self.give(tail, found - units);
     }
 }
 

@@ -1,16 +1,21 @@
 //! One arena: how it finds a chunk, and how it takes one back.
 
+use std::ops::{Index, IndexMut};
+
 use serde::{Deserialize, Serialize};
 
-use super::bins::{BinMap, LAST_BIN, UNSORTED, bin_of, head_of};
+use super::MAIN;
+use super::bins::{Free, Link, Lists, UNSORTED, bin_of};
 use super::call::{Call, Taken};
 use super::chunk::{
-    CACHED_UNITS, Chunk, FAST_UNITS, LARGE_UNITS, LOST_BYTES, MIN_UNITS, Units, Words, bytes_of, chunk_units,
+    CACHED_UNITS, Chunk, FAST_UNITS, HEADER_BYTES, LARGE_UNITS, LOST_BYTES, MIN_UNITS, Units, Word, bytes_of,
+    chunk_units,
 };
-use super::region::{Memory, Regions};
+use super::memory::Memory;
+use super::region::Regions;
 use super::tcache::Owned;
 use crate::heap::OutOfMemory;
-use crate::index;
+use crate::{Address, index};
 
 /// Unsorted chunks that one pass sorts at most (`MAX_ITERS`).
 const SORTED_AT_ONCE: u32 = 10_000;
@@ -27,11 +32,11 @@ pub(super) struct Arena {
     pub top: Chunk,
     /// What a small request left of the last chunk that was cut for one.
     pub last_remainder: Chunk,
-    /// Heads of the fast bins, 32 to 128 bytes.
-    pub fast: [Chunk; (FAST_UNITS - MIN_UNITS + 1) as usize],
+    /// The fast bins, 32 to 128 bytes, the oldest chunk first. The real one links its chunks through their own memory.
+    pub fast: [Vec<Chunk>; (FAST_UNITS - MIN_UNITS + 1) as usize],
     /// A chunk was put into a fast bin since the last flush.
     pub dirty: bool,
-    pub bins: BinMap,
+    pub lists: Lists,
     /// Whether it is the main arena's, which grows with the program break and without gaps as long as it can.
     pub is_contiguous: bool,
     /// Units in fast bins.
@@ -50,19 +55,14 @@ pub(super) struct Arena {
 impl Arena {
     /// An arena without memory, its lists empty.
     pub fn new(page_bytes: u64, is_main: bool) -> Arena {
-        let mut memory = Memory::new(page_bytes);
-        for bin in 0..=LAST_BIN + 1 {
-            let head = head_of(bin);
-            *memory.at(head.above(1).0) = Words { low: head.0, high: head.0 };
-        }
         Arena {
-            memory,
+            memory: Memory::new(page_bytes),
             regions: Regions::default(),
             top: Chunk::NONE,
             last_remainder: Chunk::NONE,
             fast: Default::default(),
             dirty: false,
-            bins: BinMap::default(),
+            lists: Lists::new(),
             is_contiguous: is_main,
             fast_units: 0,
             held_bytes: 0,
@@ -77,10 +77,90 @@ impl Arena {
         self.memory.read(self.top.0).units()
     }
 
+    /// The address that the user of a chunk gets.
+    pub fn user_address(&self, chunk: Chunk) -> Address {
+        Address(self.regions.address(chunk).0 + HEADER_BYTES)
+    }
+
+    /// Makes a chunk a live block; returns the address of its user and its length.
+    pub fn hand_out(&mut self, chunk: Chunk) -> (Address, Units) {
+        let header = self.memory.at(chunk.0);
+        header.set_live();
+        let units = header.units();
+        (self.user_address(chunk), units)
+    }
+
+    /// The same, where a short look is enough.
+    #[inline(always)]
+    pub fn hand_out_near(&mut self, chunk: Chunk) -> Option<Address> {
+        let Address(start) = self.regions.address_in_only(chunk)?;
+        self.memory.in_array(chunk.0)?.set_live();
+        Some(Address(start.wrapping_add(HEADER_BYTES)))
+    }
+
+    /// The chunk and the header of the live block at an address, where a short look is enough; then the kernel knows of the
+    /// place behind the header too.
+    #[inline(always)]
+    pub fn live_near(&mut self, at: Address) -> Option<(Chunk, &mut Word)> {
+        let chunk = self.regions.place_in_first(at.0.wrapping_sub(HEADER_BYTES))?;
+        let header = self.memory.near(chunk.0).filter(|header| header.is_live())?;
+        Some((chunk, header))
+    }
+
+    /// Puts a chunk into its fast bin; the kernel has heard of the link.
+    pub fn push_fast(&mut self, units: Units, chunk: Chunk) {
+        self.fast[fast_bin(units)].push(chunk);
+        self.fast_units += u64::from(units);
+        self.dirty = true;
+    }
+
     /// Counts bytes that came from the kernel.
     pub fn hold(&mut self, bytes: u64) {
         self.held_bytes += bytes;
         self.held_bytes_max = self.held_bytes_max.max(self.held_bytes);
+    }
+}
+
+/// All arenas by number.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Arenas {
+    /// Where most calls go, so it is found without a look at a list. Without memory before the first call.
+    pub main: Arena,
+    others: Vec<Arena>,
+}
+
+impl Arenas {
+    pub const fn new(main: Arena) -> Arenas {
+        Arenas { main, others: Vec::new() }
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.others.len() as u64 + 1
+    }
+
+    pub fn push(&mut self, arena: Arena) {
+        self.others.push(arena);
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Arena> {
+        std::iter::once(&self.main).chain(&self.others)
+    }
+}
+
+impl Index<u32> for Arenas {
+    type Output = Arena;
+
+    #[inline]
+    fn index(&self, number: u32) -> &Arena {
+        if number == MAIN { &self.main } else { &self.others[index(u64::from(number) - 1)] }
+    }
+}
+
+impl IndexMut<u32> for Arenas {
+    #[inline]
+    fn index_mut(&mut self, number: u32) -> &mut Arena {
+        if number == MAIN { &mut self.main } else { &mut self.others[index(u64::from(number) - 1)] }
     }
 }
 
@@ -139,29 +219,25 @@ impl Call<'_> {
 
     fn take_small(&mut self, units: Units) -> Option<Chunk> {
         let bin = bin_of(units);
-        let chunk = self.oldest(bin)?;
-        self.use_whole(chunk);
+        let oldest = self.arena.lists.oldest(bin)?;
+        let chunk = self.use_whole(oldest);
         while self.cache_has_room(units)
-            && let Some(more) = self.oldest(bin)
+            && let Some(more) = self.arena.lists.oldest(bin)
         {
-            self.use_whole(more);
+            let more = self.use_whole(more);
             self.cache_chunk(units, more);
         }
         Some(chunk)
     }
 
-    fn use_whole(&mut self, chunk: Chunk) {
-        self.unlink_plain(chunk);
-        self.mark(chunk, true);
+    fn use_whole(&mut self, link: Link) -> Chunk {
+        let Free { chunk, units } = self.arena.lists.remove(link);
+        self.mark_in_use(chunk, units);
+        chunk
     }
 
     fn pop_fast(&mut self, units: Units) -> Option<Chunk> {
-        let bin = fast_bin(units);
-        let chunk = self.arena.fast[bin];
-        if chunk.is_none() {
-            return None;
-        }
-        self.arena.fast[bin] = self.next(chunk);
+        let chunk = self.arena.fast[fast_bin(units)].pop()?;
         self.arena.fast_units -= u64::from(units);
         Some(chunk)
     }
@@ -175,7 +251,7 @@ impl Call<'_> {
         let is_cached = self.cache.as_mut().is_some_and(|cache| cache.push(units, owned));
         if is_cached {
             // The link and the mark against double frees are written behind the header.
-            self.write(chunk.above(1));
+            self.write_behind(chunk, 1);
         }
         is_cached
     }
@@ -184,22 +260,21 @@ impl Call<'_> {
     fn sort_unsorted(&mut self, units: Units) -> Option<Chunk> {
         let mut is_stored = false;
         let mut sorted = 0;
-        while let Some(chunk) = self.oldest(UNSORTED) {
+        while let Some(link) = self.arena.lists.oldest(UNSORTED) {
             *self.searched += 1;
-            let found = self.units(chunk);
-            if self.is_only_last_remainder(chunk) && units < LARGE_UNITS && found > units + MIN_UNITS {
-                return Some(self.cut_last_remainder(chunk, units));
+            let Free { chunk: oldest, units: found } = self.arena.lists.free(link);
+            if units < LARGE_UNITS && found > units + MIN_UNITS && self.is_only_last_remainder(link, oldest) {
+                return Some(self.cut_last_remainder(link, units));
             }
-            self.unlink_plain(chunk);
             if found == units {
-                self.mark(chunk, true);
+                let chunk = self.use_whole(link);
                 if !self.cache_chunk(units, chunk) {
                     return Some(chunk);
                 }
                 is_stored = true;
                 continue;
             }
-            self.push_sorted(chunk);
+            self.sort(link, found);
             sorted += 1;
             if sorted == SORTED_AT_ONCE {
                 break;
@@ -208,32 +283,31 @@ impl Call<'_> {
         if !is_stored {
             return None;
         }
-        let cached = self.cache.as_mut().and_then(|cache| cache.pop(u64::from(units)));
+        let cached = self.cache.as_mut().and_then(|cache| cache.pop(units));
         Some(cached.expect("the chunk that was stored just now").chunk)
     }
 
-    fn is_only_last_remainder(&self, oldest: Chunk) -> bool {
-        oldest == self.arena.last_remainder && self.newest(UNSORTED) == Some(oldest)
+    fn is_only_last_remainder(&self, link: Link, oldest: Chunk) -> bool {
+        oldest == self.arena.last_remainder && self.arena.lists.newest(UNSORTED) == Some(link)
     }
 
-    fn cut_last_remainder(&mut self, chunk: Chunk, units: Units) -> Chunk {
-        let found = self.units(chunk);
-        self.unlink_plain(chunk);
-        self.arena.last_remainder = self.cut(chunk, found, units);
-        chunk
+    fn cut_last_remainder(&mut self, link: Link, units: Units) -> Chunk {
+        let remainder = self.arena.lists.remove(link);
+        self.arena.last_remainder = self.cut(remainder, units);
+        remainder.chunk
     }
 
     /// The best chunk of the request's own large bin, else the oldest of the next bin that has any.
     fn take_from_bins(&mut self, units: Units) -> Option<Chunk> {
         let bin = bin_of(units);
         if units >= LARGE_UNITS
-            && let Some(chunk) = self.best_in_large(bin, units)
+            && let Some(link) = self.best_in_large(bin, units)
         {
-            self.use_free(chunk, units);
-            return Some(chunk);
+            return Some(self.use_free(link, units).0);
         }
-        let chunk = self.oldest_from(bin + 1)?;
-        if let Some(rest) = self.use_free(chunk, units)
+        let oldest = self.oldest_from(bin + 1)?;
+        let (chunk, rest) = self.use_free(oldest, units);
+        if let Some(rest) = rest
             && units < LARGE_UNITS
         {
             self.arena.last_remainder = rest;
@@ -241,25 +315,34 @@ impl Call<'_> {
         Some(chunk)
     }
 
-    /// Unlinks a free chunk and uses its low part; what is left goes to the unsorted list.
-    fn use_free(&mut self, chunk: Chunk, units: Units) -> Option<Chunk> {
-        let found = self.units(chunk);
-        self.unlink(chunk);
-        if found - units < MIN_UNITS {
-            self.mark(chunk, true);
-            return None;
+    /// Unlinks a free chunk and uses its low part; what is left goes to the unsorted list and is returned too.
+    fn use_free(&mut self, link: Link, units: Units) -> (Chunk, Option<Chunk>) {
+        let found = self.arena.lists.remove(link);
+        if found.units - units < MIN_UNITS {
+            self.mark_in_use(found.chunk, found.units);
+            return (found.chunk, None);
         }
-        Some(self.cut(chunk, found, units))
+        (found.chunk, Some(self.cut(found, units)))
     }
 
-    /// Cuts an unlinked free chunk of `found` units; the upper part is free.
-    fn cut(&mut self, chunk: Chunk, found: Units, units: Units) -> Chunk {
-        let rest = chunk.above(units);
-        self.set_header(chunk, units);
-        self.set_header(rest, found - units);
-        self.push_unsorted(rest);
-        self.set_footer(rest, found - units);
+    /// Cuts an unlinked free chunk; the upper part is free.
+    fn cut(&mut self, found: Free, units: Units) -> Chunk {
+        let (rest, rest_units) = (found.chunk.above(units), found.units - units);
+        self.reset_header(found.chunk, units);
+        self.set_header(rest, rest_units);
+        self.push_unsorted(rest, rest_units);
         rest
+    }
+
+    /// Links a free chunk at the new end of the unsorted list; its own words tell where.
+    fn push_unsorted(&mut self, chunk: Chunk, units: Units) {
+        let link = self.arena.lists.push_unsorted(chunk, units);
+        *self.write_behind(chunk, 1) = Word(link.0);
+        if units >= LARGE_UNITS {
+            // The real one clears the links of its skip list.
+            self.write_behind(chunk, 2);
+        }
+        *self.arena.memory.at(chunk.above(units - 1).0) = Word(link.0);
     }
 
     /// Cuts `units` from the low end of top. Top always keeps a header of its own.
@@ -269,21 +352,26 @@ impl Call<'_> {
             return None;
         }
         self.arena.top = chunk.above(units);
-        self.set_header(chunk, units);
+        self.reset_header(chunk, units);
         self.set_header(self.arena.top, found - units);
         Some(chunk)
     }
 
     /// Takes back a chunk that is not a live block any more (`_int_free`).
-    pub(super) fn give(&mut self, chunk: Chunk) {
-        let units = self.units(chunk);
+    pub(super) fn give(&mut self, chunk: Chunk, units: Units) {
         if units <= CACHED_UNITS && self.cache_chunk(units, chunk) {
             return;
         }
         if units <= FAST_UNITS {
-            self.push_fast(units, chunk);
-            return;
+            self.write_behind(chunk, 1);
+            self.arena.push_fast(units, chunk);
+        } else {
+            self.give_merged(chunk);
         }
+    }
+
+    /// Merges a chunk that goes neither into the cache nor into a fast bin; a long one lets memory go.
+    pub(super) fn give_merged(&mut self, chunk: Chunk) {
         if self.merge(chunk) >= LARGE_MERGE_UNITS {
             if self.arena.dirty {
                 self.flush();
@@ -292,40 +380,47 @@ impl Call<'_> {
         }
     }
 
-    fn push_fast(&mut self, units: Units, chunk: Chunk) {
-        let bin = fast_bin(units);
-        self.write(chunk.above(1)).low = self.arena.fast[bin].0;
-        self.arena.fast[bin] = chunk;
-        self.arena.fast_units += u64::from(units);
-        self.arena.dirty = true;
-    }
-
     /// Joins a chunk with its free neighbours, and with top; returns the length it has then.
     fn merge(&mut self, chunk: Chunk) -> Units {
-        let (mut low, mut units) = (chunk, self.units(chunk));
         let header = self.read(chunk);
+        let (mut low, mut units) = (chunk, header.units());
         let after = chunk.above(units);
         if !header.before_in_use() {
-            low = chunk.below(header.low);
-            units += header.low;
-            self.unlink(low);
+            let below = self.take_free_below(chunk);
+            low = below.chunk;
+            units += below.units;
         }
         if after == self.arena.top {
             units += self.arena.top_units();
-            self.set_header(low, units);
+            self.reset_header(low, units);
             self.arena.top = low;
             return units;
         }
-        if self.is_in_use(after) {
-            self.write_again(after).set_before_in_use(false);
-        } else {
-            units += self.units(after);
-            self.unlink(after);
+        match self.link_of(after) {
+            Some(link) => units += self.arena.lists.remove(link).units,
+            None => self.write_again(after).set_before_in_use(false),
         }
-        self.set_header(low, units);
-        self.push_unsorted(low);
-        self.set_footer(low, units);
+        self.reset_header(low, units);
+        self.push_unsorted(low, units);
         units
+    }
+
+    /// The entry of a chunk, if it is free. The real one looks at the chunk above, which knows too, but is farther away.
+    pub(super) fn link_of(&self, chunk: Chunk) -> Option<Link> {
+        let Word(link) = self.read(chunk.above(1));
+        self.arena.lists.holds(chunk, Link(link)).then_some(Link(link))
+    }
+
+    /// Takes the free chunk that ends at a place out of its list.
+    pub(super) fn take_free_below(&mut self, end: Chunk) -> Free {
+        let Word(link) = self.read(end.below(1));
+        self.arena.lists.remove(Link(link))
+    }
+
+    /// The free chunk that ends at a place.
+    pub(super) fn free_below(&self, end: Chunk) -> Free {
+        let Word(link) = self.read(end.below(1));
+        self.arena.lists.free(Link(link))
     }
 
     /// Empties the fast bins: their chunks merge (`malloc_consolidate`).

@@ -1,11 +1,15 @@
-//! The lists of free chunks of one arena: fast bins, the unsorted list, small and large bins.
+//! The lists of free chunks of one arena: the unsorted list, small and large bins.
 //!
-//! Lists are circular and linked both ways through the chunks' own words. A list's head is a place below
-//! [`FIRST_PLACE`](super::region::FIRST_PLACE) that is linked like a chunk, so no end of a list is a special case. The
-//! "new end" of a list is the next of its head; the "old end" is the one before its head.
+//! Lists are circular and linked both ways. The real one links chunks through their own memory; here each free chunk has an
+//! entry in one array, which keeps what searches look at close together. A list's head is an entry like any other, so no
+//! end of a list is a special case. The "new end" of a list is the next of its head; the "old end" is the one before its
+//! head.
+
+use serde::{Deserialize, Serialize};
 
 use super::call::Call;
-use super::chunk::{Chunk, LARGE_UNITS, Units, Words};
+use super::chunk::{Chunk, LARGE_UNITS, Units};
+use crate::index;
 
 /// The bin of chunks that were freed or cut off and not sorted yet.
 pub(super) const UNSORTED: u32 = 1;
@@ -33,189 +37,286 @@ pub(super) const fn bin_of(units: Units) -> u32 {
     }
 }
 
-/// The head of a bin, as a place whose links are those of a chunk.
-pub(super) const fn head_of(bin: u32) -> Chunk {
-    Chunk(bin)
-}
-
 /// Bins that may hold chunks. A bit is set when a chunk goes in, and cleared when the bin is found empty.
-#[derive(Clone, Copy, Debug, Default, serde::Serialize, serde::Deserialize)]
-pub(super) struct BinMap(u128);
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct BinMap(u128);
 
 impl BinMap {
-    pub const fn set(&mut self, bin: u32) {
+    const fn set(&mut self, bin: u32) {
         self.0 |= 1 << bin;
     }
 
-    pub const fn clear(&mut self, bin: u32) {
+    const fn clear(&mut self, bin: u32) {
         self.0 &= !(1 << bin);
     }
 
     /// The lowest bin from `bin` on that may hold chunks.
-    pub const fn first_from(self, bin: u32) -> Option<u32> {
+    const fn first_from(self, bin: u32) -> Option<u32> {
         let left = self.0 >> bin << bin;
         if bin > LAST_BIN || left == 0 { None } else { Some(left.trailing_zeros()) }
     }
 }
 
-impl Call<'_> {
-    /// The next of a list: towards the old end.
-    pub(super) fn next(&self, chunk: Chunk) -> Chunk {
-        Chunk(self.read(chunk.above(1)).low)
+/// The number of an entry; that of a list's head is the number of its bin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Link(pub u32);
+
+impl Link {
+    /// No entry: there is no bin of that number.
+    const NONE: Link = Link(0);
+}
+
+/// The head of a bin's list.
+const fn head_of(bin: u32) -> Link {
+    Link(bin)
+}
+
+/// A free chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Free {
+    pub chunk: Chunk,
+    pub units: Units,
+}
+
+/// A free chunk in a list.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+struct Entry {
+    /// None in heads, and in entries that are not used.
+    chunk: Chunk,
+    units: Units,
+    /// Towards the old end.
+    next: Link,
+    /// Towards the new end.
+    previous: Link,
+    /// On the skip list of a large bin: the next shorter length; of the shortest, the longest. None off that list.
+    shorter: Link,
+    /// The next longer length; of the longest, the shortest.
+    longer: Link,
+}
+
+impl Entry {
+    // Field by field: an entry that was just linked is read again soon, and the host waits where it reads more at once than
+    // it wrote.
+    #[inline(always)]
+    const fn free(&self) -> Free {
+        Free { chunk: self.chunk, units: self.units }
+    }
+}
+
+/// The unsorted list and all bins of one arena.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Lists {
+    /// The heads first.
+    entries: Vec<Entry>,
+    /// The first entry that is in no list; each links to the next.
+    unused: Link,
+    filled: BinMap,
+}
+
+impl Lists {
+    /// Empty lists.
+    pub fn new() -> Lists {
+        // On its own skip list: so no head ever counts as a chunk that is on none.
+        let head = |bin| {
+            let head = head_of(bin);
+            Entry { next: head, previous: head, shorter: head, longer: head, ..Entry::default() }
+        };
+        Lists { entries: (0..=LAST_BIN).map(head).collect(), unused: Link::NONE, filled: BinMap::default() }
     }
 
-    /// The one before in a list: towards the new end.
-    pub(super) fn previous(&self, chunk: Chunk) -> Chunk {
-        Chunk(self.read(chunk.above(1)).high)
+    /// The chunk of an entry.
+    pub fn free(&self, link: Link) -> Free {
+        self.get(link).free()
+    }
+
+    /// Whether a chunk is in a list; if so, `link` is its own word. Otherwise that may be any.
+    pub fn holds(&self, chunk: Chunk, link: Link) -> bool {
+        self.entries.get(index(link.0.into())).is_some_and(|entry| entry.chunk == chunk)
+    }
+
+    fn get(&self, link: Link) -> &Entry {
+        &self.entries[index(link.0.into())]
+    }
+
+    fn at(&mut self, link: Link) -> &mut Entry {
+        &mut self.entries[index(link.0.into())]
     }
 
     /// The newest chunk of a bin.
-    pub(super) fn newest(&self, bin: u32) -> Option<Chunk> {
-        let chunk = self.next(head_of(bin));
-        (chunk != head_of(bin)).then_some(chunk)
+    pub fn newest(&self, bin: u32) -> Option<Link> {
+        let link = self.get(head_of(bin)).next;
+        (link != head_of(bin)).then_some(link)
     }
 
     /// The oldest chunk of a bin; of a large bin, the shortest.
-    pub(super) fn oldest(&self, bin: u32) -> Option<Chunk> {
-        let chunk = self.previous(head_of(bin));
-        (chunk != head_of(bin)).then_some(chunk)
+    pub fn oldest(&self, bin: u32) -> Option<Link> {
+        let link = self.get(head_of(bin)).previous;
+        (link != head_of(bin)).then_some(link)
     }
 
-    /// Links a free chunk at the new end of the unsorted list.
-    pub(super) fn push_unsorted(&mut self, chunk: Chunk) {
+    /// All chunks of a bin, the newest first, each with its link.
+    pub fn iter(&self, bin: u32) -> impl Iterator<Item = (Link, Free)> {
+        let next = move |&link: &Link| Some(self.get(link).next).filter(|&next| next != head_of(bin));
+        std::iter::successors(self.newest(bin), next).map(|link| (link, self.free(link)))
+    }
+
+    /// Whether the entries on both sides of one link to it.
+    pub fn links_back(&self, link: Link) -> bool {
+        let entry = self.get(link);
+        self.get(entry.previous).next == link && self.get(entry.next).previous == link
+    }
+
+    /// Makes an entry at the new end of the unsorted list.
+    pub fn push_unsorted(&mut self, chunk: Chunk, units: Units) -> Link {
+        let link = self.take_unused();
         let head = head_of(UNSORTED);
-        self.link_between(head, chunk, self.next(head));
-        if self.units(chunk) >= LARGE_UNITS {
-            self.set_longer_shorter(chunk, Chunk::NONE, Chunk::NONE);
+        let next = self.get(head).next;
+        *self.at(link) = Entry { chunk, units, next, previous: head, shorter: Link::NONE, longer: Link::NONE };
+        self.at(next).previous = link;
+        self.at(head).next = link;
+        link
+    }
+
+    fn take_unused(&mut self) -> Link {
+        let link = self.unused;
+        if link != Link::NONE {
+            self.unused = self.get(link).next;
+            return link;
+        }
+        let link = Link(u32::try_from(self.entries.len()).expect("fewer free chunks than places"));
+        self.entries.push(Entry::default());
+        link
+    }
+
+    /// Takes a chunk out of whatever list it is in, and drops its entry (`unlink_chunk`).
+    pub fn remove(&mut self, link: Link) -> Free {
+        if self.get(link).shorter != Link::NONE {
+            self.skip_unlink(link);
+        }
+        self.unlink(link);
+        let unused = self.unused;
+        let entry = self.at(link);
+        let free = entry.free();
+        (entry.chunk, entry.next) = (Chunk::NONE, unused);
+        self.unused = link;
+        free
+    }
+
+    /// Takes a chunk that is on no skip list out of its list; its entry stays, to be put into another one.
+    fn unlink(&mut self, link: Link) {
+        let &Entry { next, previous, .. } = self.get(link);
+        self.at(next).previous = previous;
+        self.at(previous).next = next;
+    }
+
+    fn link_between(&mut self, before: Link, link: Link, after: Link) {
+        let entry = self.at(link);
+        (entry.next, entry.previous) = (after, before);
+        self.at(after).previous = link;
+        self.at(before).next = link;
+    }
+
+    fn set_longer_shorter(&mut self, link: Link, longer: Link, shorter: Link) {
+        let entry = self.at(link);
+        (entry.longer, entry.shorter) = (longer, shorter);
+    }
+
+    /// Puts a chunk on the skip list, on the longer side of `at`.
+    fn skip_link_before(&mut self, at: Link, link: Link) {
+        let longer = self.get(at).longer;
+        self.set_longer_shorter(link, longer, at);
+        self.at(at).longer = link;
+        self.at(longer).shorter = link;
+    }
+
+    /// Takes a chunk off the skip list; the next chunk of its length, if there is one, takes its place.
+    #[inline(never)]
+    fn skip_unlink(&mut self, link: Link) {
+        let &Entry { next, shorter, longer, .. } = self.get(link);
+        let has_heir = self.get(next).shorter == Link::NONE;
+        match (has_heir, shorter == link) {
+            (true, true) => self.set_longer_shorter(next, next, next),
+            (true, false) => {
+                self.set_longer_shorter(next, longer, shorter);
+                self.at(shorter).longer = next;
+                self.at(longer).shorter = next;
+            }
+            (false, _) => {
+                self.at(shorter).longer = longer;
+                self.at(longer).shorter = shorter;
+            }
         }
     }
+}
 
-    /// Sorts a chunk, unlinked now, into its small or large bin.
-    pub(super) fn push_sorted(&mut self, chunk: Chunk) {
-        let units = self.units(chunk);
+impl Call<'_> {
+    /// Sorts an unsorted chunk into its small or large bin.
+    pub(super) fn sort(&mut self, link: Link, units: Units) {
         let bin = bin_of(units);
-        self.arena.bins.set(bin);
+        let lists = &mut self.arena.lists;
+        lists.unlink(link);
+        lists.filled.set(bin);
         let head = head_of(bin);
         if units < LARGE_UNITS {
-            self.link_between(head, chunk, self.next(head));
+            lists.link_between(head, link, lists.get(head).next);
         } else {
-            self.push_large(head, chunk, units);
+            self.push_large(head, link, units);
         }
     }
 
     /// A large bin falls by length. The first chunk of each length is on a second list, which skips the others.
-    fn push_large(&mut self, head: Chunk, chunk: Chunk, units: Units) {
-        let longest = self.next(head);
+    fn push_large(&mut self, head: Link, link: Link, units: Units) {
+        let lists = &mut self.arena.lists;
+        let &Entry { next: longest, previous: shortest, .. } = lists.get(head);
         if longest == head {
-            self.set_longer_shorter(chunk, chunk, chunk);
-            self.link_between(head, chunk, head);
-        } else if units < self.units(self.previous(head)) {
-            self.skip_link_before(longest, chunk);
-            self.link_between(self.previous(head), chunk, head);
+            lists.set_longer_shorter(link, link, link);
+            lists.link_between(head, link, head);
+        } else if units < lists.get(shortest).units {
+            lists.skip_link_before(longest, link);
+            lists.link_between(shortest, link, head);
         } else {
             let mut at = longest;
-            while units < self.units(at) {
-                at = self.shorter(at);
+            while units < lists.get(at).units {
+                at = lists.get(at).shorter;
                 *self.searched += 1;
             }
-            if units == self.units(at) {
+            if units == lists.get(at).units {
                 // Second of its length: so the skip list stays as it is.
-                at = self.next(at);
+                at = lists.get(at).next;
             } else {
-                self.skip_link_before(at, chunk);
+                lists.skip_link_before(at, link);
             }
-            self.link_between(self.previous(at), chunk, at);
+            lists.link_between(lists.get(at).previous, link, at);
         }
     }
 
     /// The chunk of a large bin to use for `units`: the shortest length that is enough, and of several of that length the
     /// second, so that the skip list stays as it is.
-    pub(super) fn best_in_large(&mut self, bin: u32, units: Units) -> Option<Chunk> {
-        let longest = self.newest(bin)?;
-        if self.units(longest) < units {
+    pub(super) fn best_in_large(&mut self, bin: u32, units: Units) -> Option<Link> {
+        let lists = &self.arena.lists;
+        let longest = lists.get(lists.newest(bin)?);
+        if longest.units < units {
             return None;
         }
-        let mut at = self.longer(longest);
-        while self.units(at) < units {
-            at = self.longer(at);
+        let mut at = longest.longer;
+        while lists.get(at).units < units {
+            at = lists.get(at).longer;
             *self.searched += 1;
         }
-        let second = self.next(at);
-        let has_second = second != head_of(bin) && self.units(second) == self.units(at);
-        Some(if has_second { second } else { at })
+        let best = lists.get(at);
+        let has_second = best.next != head_of(bin) && lists.get(best.next).units == best.units;
+        Some(if has_second { best.next } else { at })
     }
 
     /// The oldest chunk of the lowest bin from `bin` on that holds any.
-    pub(super) fn oldest_from(&mut self, mut bin: u32) -> Option<Chunk> {
+    pub(super) fn oldest_from(&mut self, mut bin: u32) -> Option<Link> {
+        let lists = &mut self.arena.lists;
         loop {
-            bin = self.arena.bins.first_from(bin)?;
+            bin = lists.filled.first_from(bin)?;
             *self.searched += 1;
-            match self.oldest(bin) {
-                Some(chunk) => return Some(chunk),
-                None => self.arena.bins.clear(bin),
-            }
-        }
-    }
-
-    /// Takes a chunk out of whatever list it is in (`unlink_chunk`).
-    pub(super) fn unlink(&mut self, chunk: Chunk) {
-        let next = self.next(chunk);
-        self.unlink_plain(chunk);
-        if self.units(chunk) >= LARGE_UNITS && !self.shorter(chunk).is_none() {
-            self.skip_unlink(chunk, next);
-        }
-    }
-
-    /// Takes a chunk that is on no skip list out of its list.
-    pub(super) fn unlink_plain(&mut self, chunk: Chunk) {
-        let Words { low: next, high: previous } = self.read(chunk.above(1));
-        self.write_again(Chunk(next + 1)).high = previous;
-        self.write_again(Chunk(previous + 1)).low = next;
-    }
-
-    fn link_between(&mut self, before: Chunk, chunk: Chunk, after: Chunk) {
-        *self.write(chunk.above(1)) = Words { low: after.0, high: before.0 };
-        self.write_again(after.above(1)).high = chunk.0;
-        self.write_again(before.above(1)).low = chunk.0;
-    }
-
-    /// The next shorter length on the skip list; from the shortest, the longest. None for a chunk that is not on it.
-    pub(super) fn shorter(&self, chunk: Chunk) -> Chunk {
-        Chunk(self.read(chunk.above(2)).low)
-    }
-
-    /// The next longer length on the skip list; from the longest, the shortest.
-    fn longer(&self, chunk: Chunk) -> Chunk {
-        Chunk(self.read(chunk.above(2)).high)
-    }
-
-    fn set_longer_shorter(&mut self, chunk: Chunk, longer: Chunk, shorter: Chunk) {
-        *self.write(chunk.above(2)) = Words { low: shorter.0, high: longer.0 };
-    }
-
-    /// Puts a chunk on the skip list, on the longer side of `at`.
-    fn skip_link_before(&mut self, at: Chunk, chunk: Chunk) {
-        let longer = self.longer(at);
-        self.set_longer_shorter(chunk, longer, at);
-        self.write_again(at.above(2)).high = chunk.0;
-        self.write_again(longer.above(2)).low = chunk.0;
-    }
-
-    /// Takes a chunk off the skip list; the next chunk of its length, if there is one, takes its place.
-    fn skip_unlink(&mut self, chunk: Chunk, next: Chunk) {
-        let (longer, shorter) = (self.longer(chunk), self.shorter(chunk));
-        // The words two behind a list head are the links of the next head, never zero: a head is no heir.
-        let has_heir = self.shorter(next).is_none();
-        match (has_heir, shorter == chunk) {
-            (true, true) => self.set_longer_shorter(next, next, next),
-            (true, false) => {
-                self.set_longer_shorter(next, longer, shorter);
-                self.write_again(shorter.above(2)).high = next.0;
-                self.write_again(longer.above(2)).low = next.0;
-            }
-            (false, _) => {
-                self.write_again(shorter.above(2)).high = longer.0;
-                self.write_again(longer.above(2)).low = shorter.0;
+            match lists.oldest(bin) {
+                Some(link) => return Some(link),
+                None => lists.filled.clear(bin),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::GlibcOptions;
 use super::arena::Arena;
-use super::chunk::{Chunk, HEADER_BYTES, LOST_BYTES, UNIT_BYTES, Units, Words, bytes_of};
+use super::chunk::{Chunk, HEADER_BYTES, LOST_BYTES, UNIT_BYTES, Units, Word, bytes_of};
 use super::heaps::Heaps;
 use super::mapped::Mapped;
 use super::tcache::Tcache;
@@ -39,22 +39,33 @@ impl Call<'_> {
     }
 
     #[inline]
-    pub(super) fn read(&self, place: Chunk) -> Words {
+    pub(super) fn read(&self, place: Chunk) -> Word {
         self.arena.memory.read(place.0)
     }
 
-    /// The words at a place, to be written: the page is resident from now on.
+    /// The word at a place, to be written: the page is resident from now on.
     #[inline]
-    pub(super) fn write(&mut self, place: Chunk) -> &mut Words {
+    pub(super) fn write(&mut self, place: Chunk) -> &mut Word {
         if !self.arena.memory.is_known(place.0) {
             self.write_first(place);
         }
         self.arena.memory.at(place.0)
     }
 
-    /// The words at a place that was written before, to be written again.
+    /// The word at a place whose page was written before, to be written again.
     #[inline]
-    pub(super) fn write_again(&mut self, place: Chunk) -> &mut Words {
+    pub(super) fn write_again(&mut self, place: Chunk) -> &mut Word {
+        debug_assert!(self.arena.memory.is_written(place.0), "the allocator wrote to the page of {place:?} before");
+        self.arena.memory.at(place.0)
+    }
+
+    /// The word at a place a little above another one that was written before, to be written.
+    #[inline]
+    pub(super) fn write_behind(&mut self, chunk: Chunk, units: Units) -> &mut Word {
+        let place = chunk.above(units);
+        if !self.arena.memory.is_known_behind(place.0, units) && !self.arena.memory.is_known(place.0) {
+            self.write_first(place);
+        }
         self.arena.memory.at(place.0)
     }
 
@@ -75,7 +86,7 @@ impl Call<'_> {
     }
 
     pub(super) fn user_address(&self, chunk: Chunk) -> Address {
-        Address(self.arena.regions.address(chunk).0 + HEADER_BYTES)
+        self.arena.user_address(chunk)
     }
 
     /// Length of a chunk.
@@ -90,22 +101,16 @@ impl Call<'_> {
 
     /// Writes the header of a chunk whose neighbour below is in use.
     pub(super) fn set_header(&mut self, chunk: Chunk, units: Units) {
-        self.write(chunk).high = Words::header(units, true);
+        *self.write(chunk) = Word::header(units);
     }
 
-    /// Writes a free chunk's length behind its end, for the neighbour above.
-    pub(super) fn set_footer(&mut self, chunk: Chunk, units: Units) {
-        self.write_again(chunk.above(units)).low = units;
+    /// The same where a header was before.
+    pub(super) fn reset_header(&mut self, chunk: Chunk, units: Units) {
+        *self.write_again(chunk) = Word::header(units);
     }
 
-    /// Whether a chunk is in use, caches and fast bins included: its neighbour above knows.
-    pub(super) fn is_in_use(&self, chunk: Chunk) -> bool {
-        self.read(chunk.above(self.units(chunk))).before_in_use()
-    }
-
-    /// Marks a chunk as in use or free in its neighbour above.
-    pub(super) fn mark(&mut self, chunk: Chunk, in_use: bool) {
-        let after = chunk.above(self.units(chunk));
-        self.write_again(after).set_before_in_use(in_use);
+    /// Marks a chunk as in use in its neighbour above.
+    pub(super) fn mark_in_use(&mut self, chunk: Chunk, units: Units) {
+        self.write_again(chunk.above(units)).set_before_in_use(true);
     }
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use super::Glibc;
 use super::arena::Arena;
-use super::bins::{LAST_BIN, UNSORTED, bin_of, head_of};
-use super::chunk::{Chunk, FAST_UNITS, HEADER_BYTES, LARGE_UNITS, LOST_BYTES, MIN_UNITS, Units, bytes_of};
+use super::bins::{Free, LAST_BIN, UNSORTED, bin_of};
+use super::chunk::{Chunk, FAST_UNITS, HEADER_BYTES, LARGE_UNITS, LOST_BYTES, MIN_UNITS, Units, Word, bytes_of};
 use super::region::Region;
 use super::tcache::Owned;
-use crate::{Address, Violation, ensure, index};
+use crate::{Address, Violation, ensure};
 
 /// Where a chunk that is in use, but not by the program, is kept.
 type Kept = BTreeMap<Owned, Units>;
@@ -54,10 +54,10 @@ impl Glibc {
     }
 
     pub(super) fn visit_free(&self, visit: &mut dyn FnMut(Address, u64)) {
-        for arena in &self.arenas {
+        for arena in self.arenas.iter() {
             let mut show = |chunk, units| visit_block(arena.regions.address(chunk), units, visit);
-            let fast = arena.fast.iter().flat_map(|&head| arena.list(head, Chunk::NONE));
-            let sorted = (UNSORTED..=LAST_BIN).flat_map(|bin| arena.list(arena.next(head_of(bin)), head_of(bin)));
+            let fast = arena.fast.iter().flat_map(|bin| bin.iter().rev().copied());
+            let sorted = (UNSORTED..=LAST_BIN).flat_map(|bin| arena.lists.iter(bin).map(|(_, free)| free.chunk));
             for chunk in fast.chain(sorted) {
                 show(chunk, arena.units(chunk));
             }
@@ -68,7 +68,7 @@ impl Glibc {
         for (units, Owned { arena, chunk }) in
             self.threads.iter().filter_map(|t| t.cache.as_ref()).flat_map(|c| c.iter())
         {
-            visit_block(self.arenas[index(arena.into())].regions.address(chunk), units, visit);
+            visit_block(self.arenas[arena].regions.address(chunk), units, visit);
         }
     }
 }
@@ -83,32 +83,25 @@ impl Arena {
         self.memory.read(chunk.0).units()
     }
 
-    fn next(&self, chunk: Chunk) -> Chunk {
-        Chunk(self.memory.read(chunk.0 + 1).low)
-    }
-
-    /// The members of a list from `first` until `end`.
-    pub(super) fn list(&self, first: Chunk, end: Chunk) -> impl Iterator<Item = Chunk> {
-        std::iter::successors(Some(first), |&chunk| Some(self.next(chunk))).take_while(move |&chunk| chunk != end)
-    }
-
     /// All chunks of the unsorted list and the bins, each list checked.
     fn listed_chunks(&self) -> Result<BTreeMap<Chunk, Units>, Violation> {
         let mut free = BTreeMap::new();
         for bin in UNSORTED..=LAST_BIN {
-            let mut before = head_of(bin);
-            for chunk in self.list(self.next(head_of(bin)), head_of(bin)) {
-                let units = self.units(chunk);
-                let back = Chunk(self.memory.read(chunk.0 + 1).high);
-                ensure(back == before, || format!("{chunk:?} follows {before:?} in bin {bin} but links to {back:?}"))?;
+            let mut shortest = Units::MAX;
+            for (link, Free { chunk, units }) in self.lists.iter(bin) {
+                ensure(self.lists.links_back(link), || format!("{chunk:?} in bin {bin} is not linked both ways"))?;
+                ensure(self.units(chunk) == units, || format!("{chunk:?} is in bin {bin} with {units} units"))?;
+                let ends = [1, units - 1].map(|unit| self.memory.read(chunk.0 + unit));
+                ensure(ends == [Word(link.0); 2], || format!("{chunk:?} is {link:?}, but links to {ends:?}"))?;
                 ensure(bin == UNSORTED || bin_of(units) == bin, || {
                     format!("{chunk:?} of {units} units is in bin {bin}")
                 })?;
-                let is_falling = bin < LARGE_UNITS || before == head_of(bin) || units <= self.units(before);
-                ensure(is_falling, || format!("{chunk:?} is longer than the one before it in bin {bin}"))?;
+                ensure(bin < LARGE_UNITS || units <= shortest, || {
+                    format!("{chunk:?} is longer than the one before it in bin {bin}")
+                })?;
                 let twice = free.insert(chunk, units);
                 ensure(twice.is_none(), || format!("{chunk:?} is listed twice"))?;
-                before = chunk;
+                shortest = units;
             }
         }
         Ok(free)
@@ -116,8 +109,8 @@ impl Arena {
 
     fn fast_chunks(&self) -> Result<BTreeMap<Chunk, Units>, Violation> {
         let mut fast = BTreeMap::new();
-        for (units, &head) in (MIN_UNITS..=FAST_UNITS).zip(&self.fast) {
-            for chunk in self.list(head, Chunk::NONE) {
+        for (units, bin) in (MIN_UNITS..=FAST_UNITS).zip(&self.fast) {
+            for &chunk in bin {
                 ensure(self.units(chunk) == units, || format!("{chunk:?} is in the fast bin of {units} units"))?;
                 let twice = fast.insert(chunk, units);
                 ensure(twice.is_none(), || format!("{chunk:?} is in fast bins twice"))?;
@@ -152,8 +145,6 @@ impl Arena {
             let states = u32::from(header.is_live()) + u32::from(is_kept) + u32::from(is_free);
             ensure(states == 1, || format!("{chunk:?} of {length} units is in {states} states: live, cached, free"))?;
             if is_free {
-                let footer = self.memory.read(chunk.0 + length).low;
-                ensure(footer == length, || format!("{chunk:?} of {length} units ends with {footer}"))?;
                 ensure(is_before_in_use, || format!("{chunk:?} and the one below it are free and not merged"))?;
             }
             if header.is_live() {

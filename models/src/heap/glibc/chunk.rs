@@ -30,73 +30,71 @@ pub(super) const MAX_UNITS: Units = 1 << 30;
 pub(super) struct Chunk(pub u32);
 
 impl Chunk {
-    /// No chunk: the first page of places holds the list heads.
+    /// No chunk: the first page of places is nowhere.
     pub const NONE: Chunk = Chunk(0);
 
     pub const fn is_none(self) -> bool {
         self.0 == 0
     }
 
-    /// The place `units` above.
+    /// The place `units` above. Places are below 2^31 and chunks are shorter: nothing wraps.
+    #[inline(always)]
     pub const fn above(self, units: Units) -> Chunk {
-        Chunk(self.0 + units)
+        Chunk(self.0.wrapping_add(units))
     }
 
     /// The place `units` below.
+    #[inline(always)]
     pub const fn below(self, units: Units) -> Chunk {
-        Chunk(self.0 - units)
+        Chunk(self.0.wrapping_sub(units))
     }
 }
 
-/// Two words of the heap's memory, as the allocator itself uses them.
+/// What is kept for one place: 4 bytes for each 16 of the heap.
 ///
-/// In front of a chunk: the length of the chunk before (only while that one is free), then the chunk's own length with
-/// its flags. Behind that, in a free chunk: the links to the next and the previous chunk of its list. A place is below
-/// 2^31, so a link never looks like the header of a live block.
+/// A chunk's first word is its header: length and flags. A free chunk that is in a list has its
+/// [`Link`](super::bins::Link) behind that, and in its last word, where the chunk above finds it. Links are below 2^31, so none
+/// looks like the header of a live block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Words {
-    /// Length of the chunk before, or link to the next.
-    pub low: u32,
-    /// Own length and flags, or link to the previous.
-    pub high: u32,
-}
+pub(super) struct Word(pub u32);
 
 /// The program holds the block. Ours: the real one has no such flag and trusts the program.
 const LIVE: u32 = 1 << 31;
 /// The chunk before is in use (`PREV_INUSE`).
 const BEFORE_IN_USE: u32 = 1;
 
-impl Words {
-    pub const fn header(units: Units, before_in_use: bool) -> u32 {
-        units << 1 | before_in_use as u32
+impl Word {
+    /// The header of a chunk that is no live block, the one before it in use.
+    pub const fn header(units: Units) -> Word {
+        Word(units << 1 | BEFORE_IN_USE)
     }
 
     pub const fn units(self) -> Units {
-        (self.high & !LIVE) >> 1
+        (self.0 & !LIVE) >> 1
     }
 
     pub const fn before_in_use(self) -> bool {
-        self.high & BEFORE_IN_USE != 0
+        self.0 & BEFORE_IN_USE != 0
     }
 
     pub const fn is_live(self) -> bool {
-        self.high & LIVE != 0
+        self.0 & LIVE != 0
     }
 
     pub const fn set_live(&mut self) {
-        self.high |= LIVE;
+        self.0 |= LIVE;
     }
 
     pub const fn clear_live(&mut self) {
-        self.high &= !LIVE;
+        self.0 &= !LIVE;
     }
 
     pub const fn set_units(&mut self, units: Units) {
-        self.high = self.high & (LIVE | BEFORE_IN_USE) | units << 1;
+        self.0 = self.0 & (LIVE | BEFORE_IN_USE) | units << 1;
     }
 
     pub const fn set_before_in_use(&mut self, in_use: bool) {
-        self.high = self.high & !BEFORE_IN_USE | in_use as u32;
+        self.0 = self.0 & !BEFORE_IN_USE | in_use as u32;
     }
 }
 
@@ -134,13 +132,14 @@ mod tests {
 
     #[test]
     fn a_header_keeps_its_flags_when_its_length_changes() {
-        let mut words = Words { low: 0, high: Words::header(5, true) };
-        words.set_live();
-        words.set_units(MAX_UNITS - 1);
-        assert!(words.is_live() && words.before_in_use());
-        assert_eq!(words.units(), MAX_UNITS - 1);
-        words.clear_live();
-        words.set_before_in_use(false);
-        assert_eq!(words.high, Words::header(MAX_UNITS - 1, false));
+        let mut header = Word::header(5);
+        header.set_live();
+        header.set_units(MAX_UNITS - 1);
+        assert!(header.is_live() && header.before_in_use());
+        assert_eq!(header.units(), MAX_UNITS - 1);
+        header.clear_live();
+        assert_eq!(header, Word::header(MAX_UNITS - 1));
+        header.set_before_in_use(false);
+        assert!(!header.before_in_use() && header.units() == MAX_UNITS - 1);
     }
 }

@@ -1,7 +1,7 @@
 //! Memory from the kernel and back: the program break, heaps, and mappings of single blocks.
 
 use super::call::{Call, Taken};
-use super::chunk::{Chunk, MIN_UNITS, UNIT_BYTES, Units, Words, bytes_of, chunk_units};
+use super::chunk::{Chunk, MIN_UNITS, UNIT_BYTES, Units, Word, bytes_of, chunk_units};
 use super::heaps::{HEAP_BYTES, HEAP_TABLE_BYTES};
 use super::region::Region;
 use crate::Address;
@@ -96,7 +96,7 @@ impl Call<'_> {
             self.set_header(old_top.above(kept), 1);
             self.set_header(old_top.above(kept + 1), 1);
             if kept >= MIN_UNITS {
-                self.give(old_top);
+                self.give(old_top, kept);
             }
         }
         Ok(())
@@ -170,17 +170,24 @@ impl Call<'_> {
     fn fence_heap(&mut self, old_top: Chunk, old_units: Units) {
         self.arena.own_bytes += bytes_of(FENCE_UNITS);
         let kept = old_units - FENCE_UNITS;
-        self.write(old_top.above(kept + 1)).high = Words::header(0, true);
+        self.set_header(old_top.above(kept + 1), 0);
         if kept >= MIN_UNITS {
             self.set_header(old_top.above(kept), 1);
-            self.set_footer(old_top.above(kept), 1);
             self.set_header(old_top, kept);
-            self.give(old_top);
+            self.give(old_top, kept);
         } else {
             self.arena.own_bytes += bytes_of(kept);
+            // The last chunk of the heap, of one unit or two: what its last word says tells which, see `fence_start`.
+            *self.arena.memory.at(old_top.above(kept).0) = Word::default();
             self.set_header(old_top, kept + 1);
-            self.set_footer(old_top, kept + 1);
         }
+    }
+
+    /// Where the fence of a heap starts: a header of length 0, and below it a chunk of one unit, or of two where top was that
+    /// short.
+    fn fence_start(&self, heap: &Region) -> Chunk {
+        let last = heap.place(heap.end()).below(2);
+        if self.units(last) == 1 { last } else { last.below(1) }
     }
 
     /// Lets the kernel have the end of top back, but for the pad.
@@ -239,20 +246,17 @@ impl Call<'_> {
                 return;
             }
             let page_bytes = self.os.page_bytes();
-            // The fence is a header of length 0, and below it a chunk of 16 bytes, or 32 where top was that short.
-            let end = before.place(before.end());
-            let mut low = end.below(1).below(self.read(end.below(1)).low);
-            let fence = end.0 - low.0;
-            let is_free_below = !self.read(low).before_in_use();
-            let units = if is_free_below { fence + self.read(low).low } else { fence };
+            let mut low = self.fence_start(&before);
+            let fence = before.place(before.end()).0 - low.0;
+            let free_below = (!self.read(low).before_in_use()).then(|| self.free_below(low));
+            let units = fence + free_below.map_or(0, |free| free.units);
             if bytes_of(units) + (HEAP_BYTES - before.bytes) < self.options.top_pad + MIN_BYTES + page_bytes {
                 return;
             }
             self.forget_heap(last);
             self.arena.own_bytes -= bytes_of(fence);
-            if is_free_below {
-                low = low.below(units - fence);
-                self.unlink(low);
+            if free_below.is_some() {
+                low = self.take_free_below(low).chunk;
             }
             self.arena.top = low;
             self.set_header(low, units);

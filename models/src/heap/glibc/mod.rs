@@ -32,13 +32,14 @@
 //!
 //! # Invariants
 //! Verified by `check`: the chunks of each region follow each other without gaps up to its end; every free chunk is in
-//! one list, knows its length at both ends, and touches no other one; lists are linked both ways, large bins fall by
+//! one list, knows where at both ends, and touches no other one; lists are linked both ways, large bins fall by
 //! length; cached chunks are in use and not live; the counts of live blocks and bytes are those of the walk.
 //!
 //! # Cost
-//! `malloc` and `free` through the cache O(1); small chunks O(1) but for the chunks sorted on the way; a large bin is
-//! searched by length. 8 bytes of memory for each 16 bytes of heap that the allocator itself wrote to, by pages: 40 to
-//! 64 bytes for each small live block. Blocks in mappings O(log blocks).
+//! `malloc` and `free` through the cache O(1): each looks at one word of the chunk and one line of the cache. Small chunks
+//! O(1) but for the chunks sorted on the way; a large bin is searched by length. 4 bytes of memory for each 16 bytes of heap
+//! that the allocator itself wrote to, by pages, and 24 bytes for each free chunk in a list: with what growth leaves unused
+//! about 40 bytes for each small live block. Blocks in mappings O(log blocks).
 //!
 //! # Left out
 //! Checks against corruption; `mallopt`, `malloc_trim` and hooks; huge pages; programs that move the break themselves;
@@ -54,6 +55,7 @@ mod chunk;
 mod growth;
 mod heaps;
 mod mapped;
+mod memory;
 mod pieces;
 mod realloc;
 mod region;
@@ -64,9 +66,9 @@ mod threads;
 
 use serde::{Deserialize, Serialize};
 
-use self::arena::Arena;
+use self::arena::{Arena, Arenas};
 use self::call::Taken;
-use self::chunk::{HEADER_BYTES, LOST_BYTES, Units, bytes_of, units_of_request};
+use self::chunk::{Chunk, FAST_UNITS, HEADER_BYTES, LOST_BYTES, Units, bytes_of, units_of_request};
 use self::heaps::Heaps;
 use self::mapped::Mapped;
 use self::realloc::Resized;
@@ -86,18 +88,18 @@ const MAIN: u32 = 0;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Glibc {
     options: GlibcOptions,
-    /// The main arena is the first; none before the first call.
-    arenas: Vec<Arena>,
+    arenas: Arenas,
     /// By thread.
     threads: Vec<Thread>,
     heaps: Heaps,
     mapped: Mapped,
     choice: Choice,
-    /// Live blocks in arenas, and the units of their chunks.
+    /// Live blocks in arenas.
     live_blocks: u64,
-    live_units: u64,
     /// List members that the last call looked at.
     searched: u64,
+    /// Units of the chunks of live blocks.
+    live_units: u64,
 }
 
 /// What a workload can set: the tunables `glibc.malloc.*` of the real one, with its defaults.
@@ -185,7 +187,7 @@ Threads: an arena each, up to 8 for each processor, in heaps of 64 MiB.";
         options.check()?;
         Ok(Glibc {
             options: options.clone(),
-            arenas: Vec::new(),
+            arenas: Arenas::new(Arena::new(0, true)),
             threads: Vec::new(),
             heaps: Heaps::default(),
             mapped: Mapped::new(options),
@@ -200,12 +202,17 @@ Threads: an arena each, up to 8 for each processor, in heaps of 64 MiB.";
 impl HeapAllocator for Glibc {
     #[inline]
     fn malloc(&mut self, thread: ThreadId, bytes: u64, os: &mut dyn SystemMemory) -> Result<Address, OutOfMemory> {
-        let units = units_of_request(bytes)?;
         self.searched = 0;
-        match self.cache(thread).and_then(|cache| cache.pop(units)) {
-            Some(owned) => Ok(self.hand_out_chunk(owned)),
-            None => self.malloc_uncached(thread, units, bytes, os),
+        let Some((units, owned)) = self.cache(thread).and_then(|cache| cache.pop_for(bytes)) else {
+            return self.malloc_uncached(thread, bytes, os);
+        };
+        if owned.arena == MAIN
+            && let Some(at) = self.arenas.main.hand_out_near(owned.chunk)
+        {
+            self.count_in(units);
+            return Ok(at);
         }
+        self.hand_out_far(owned)
     }
 
     fn calloc(
@@ -263,22 +270,17 @@ impl HeapAllocator for Glibc {
     #[inline]
     fn free(&mut self, thread: ThreadId, at: Address, os: &mut dyn SystemMemory) -> Result<(), HeapFreeError> {
         self.searched = 0;
-        let Some(owned) = self.chunk_at(at) else {
-            return if self.mapped.free(at, os) { Ok(()) } else { Err(HeapFreeError(at)) };
+        let Some((chunk, header)) = self.arenas.main.live_near(at) else {
+            return self.free_far(thread, at, os);
         };
-        let memory = &mut self.arenas[index(owned.arena.into())].memory;
-        // Where the link behind the header may be the first write to its page, the kernel has to hear of it.
-        let is_link_known = memory.knows_next(owned.chunk.0);
-        let header = memory.get(owned.chunk.0).filter(|header| header.is_live()).ok_or(HeapFreeError(at))?;
+        header.clear_live();
+        let units = header.units();
+        self.count_out(units);
         let cache = self.threads.get_mut(index(thread.0.into())).and_then(|thread| thread.cache.as_mut());
-        if is_link_known && cache.is_some_and(|cache| cache.push(header.units(), owned)) {
-            header.clear_live();
-            self.live_blocks -= 1;
-            self.live_units -= u64::from(header.units());
-        } else {
-            self.free_uncached(thread, owned, os);
+        if cache.is_some_and(|cache| cache.push(units, Owned { arena: MAIN, chunk })) {
+            return Ok(());
         }
-        Ok(())
+        self.free_uncached(thread, chunk, units, os)
     }
 
     fn usable_size(&self, at: Address) -> Option<u64> {
@@ -300,14 +302,13 @@ impl HeapAllocator for Glibc {
             cached += cache.units;
         }
         let mut own = 0;
-        for arena in &self.arenas {
+        for arena in self.arenas.iter() {
             own += arena.own_bytes;
             cached += arena.fast_units;
         }
         let live_bytes = self.live_units * chunk::UNIT_BYTES;
         // Whole heaps are taken from the kernel, although only their low part is writable.
-        let main: u64 = self.arenas.first().map_or(0, |arena| arena.held_bytes);
-        let held = main + self.heaps.bytes() + self.mapped.bytes;
+        let held = self.arenas.main.held_bytes + self.heaps.bytes() + self.mapped.bytes;
         let usable = live_bytes - self.live_blocks * LOST_BYTES + self.mapped.usable;
         let free = held - self.mapped.bytes - own - table_units * chunk::UNIT_BYTES - live_bytes;
         HeapStats {
@@ -355,71 +356,109 @@ impl Glibc {
     fn malloc_uncached(
         &mut self,
         thread: ThreadId,
-        units: u64,
         bytes: u64,
         os: &mut dyn SystemMemory,
     ) -> Result<Address, OutOfMemory> {
+        let units = units_of_request(bytes)?;
         self.ensure_cache(thread, os);
         // Starting the cache can put nothing into it.
         let (arena, taken) = self.serve(thread, bytes, os, |call| call.take(units))?;
         Ok(self.hand_out(arena, taken))
     }
 
+    /// Gives a chunk of the main arena back that is no live block any more, and found no cache or no room in it. The kernel
+    /// knows of the place behind its header.
     #[inline(never)]
-    fn free_uncached(&mut self, thread: ThreadId, owned: Owned, os: &mut dyn SystemMemory) {
-        self.ensure_cache(thread, os);
-        self.take_in(owned);
-        self.call(owned.arena, thread, os).give(owned.chunk);
+    fn free_uncached(
+        &mut self,
+        thread: ThreadId,
+        chunk: Chunk,
+        units: Units,
+        os: &mut dyn SystemMemory,
+    ) -> Result<(), HeapFreeError> {
+        if self.cache(thread).is_none() {
+            self.ensure_cache(thread, os);
+            self.call(MAIN, thread, os).give(chunk, units);
+        } else if units <= FAST_UNITS {
+            self.arenas.main.push_fast(units, chunk);
+        } else {
+            self.call(MAIN, thread, os).give_merged(chunk);
+        }
+        Ok(())
     }
 
+    /// Frees a block of any arena, or a mapped one.
+    #[inline(never)]
+    fn free_far(&mut self, thread: ThreadId, at: Address, os: &mut dyn SystemMemory) -> Result<(), HeapFreeError> {
+        let Some(owned) = self.live_chunk(at) else {
+            return if self.mapped.free(at, os) { Ok(()) } else { Err(HeapFreeError(at)) };
+        };
+        self.ensure_cache(thread, os);
+        let units = self.take_in(owned);
+        self.call(owned.arena, thread, os).give(owned.chunk, units);
+        Ok(())
+    }
+
+    /// Makes what a request was served with a live block.
     fn hand_out(&mut self, arena: u32, taken: Taken) -> Address {
         match taken {
-            Taken::Chunk(chunk) => self.hand_out_chunk(Owned { arena, chunk }),
+            Taken::Chunk(chunk) => {
+                let (at, units) = self.arenas[arena].hand_out(chunk);
+                self.count_in(units);
+                at
+            }
             Taken::Mapped(at) => at,
         }
     }
 
-    /// Makes a chunk a live block.
-    #[inline]
-    fn hand_out_chunk(&mut self, Owned { arena, chunk }: Owned) -> Address {
-        let arena = &mut self.arenas[index(arena.into())];
-        let header = arena.memory.at(chunk.0);
-        header.set_live();
-        self.live_blocks += 1;
-        self.live_units += u64::from(header.units());
-        Address(arena.regions.address(chunk).0 + HEADER_BYTES)
+    /// Makes a cached chunk of any arena a live block.
+    #[inline(never)]
+    fn hand_out_far(&mut self, owned: Owned) -> Result<Address, OutOfMemory> {
+        Ok(self.hand_out(owned.arena, Taken::Chunk(owned.chunk)))
     }
 
-    /// Makes a live block a chunk in use that the program does not hold.
-    #[inline]
-    fn take_in(&mut self, owned: Owned) {
-        let arena = &mut self.arenas[index(owned.arena.into())];
-        let header = arena.memory.at(owned.chunk.0);
+    /// Makes a live block a chunk in use that the program does not hold; returns its length.
+    fn take_in(&mut self, owned: Owned) -> Units {
+        let header = self.arenas[owned.arena].memory.at(owned.chunk.0);
         header.clear_live();
-        self.live_blocks -= 1;
-        self.live_units -= u64::from(header.units());
+        let units = header.units();
+        self.count_out(units);
+        units
+    }
+
+    /// Counts one more live block. A count of blocks or of their units is far from 2^64.
+    #[inline(always)]
+    const fn count_in(&mut self, units: Units) {
+        self.live_blocks = self.live_blocks.wrapping_add(1);
+        self.live_units = self.live_units.wrapping_add(units as u64);
+    }
+
+    /// Counts a live block less: it was counted before.
+    #[inline(always)]
+    const fn count_out(&mut self, units: Units) {
+        self.live_blocks = self.live_blocks.wrapping_sub(1);
+        self.live_units = self.live_units.wrapping_sub(units as u64);
     }
 
     /// The chunk of the live block at an address, if it lies in an arena.
     fn live_chunk(&self, at: Address) -> Option<Owned> {
         let owned = self.chunk_at(at)?;
-        self.arenas[index(owned.arena.into())].memory.read(owned.chunk.0).is_live().then_some(owned)
+        self.arenas[owned.arena].memory.read(owned.chunk.0).is_live().then_some(owned)
     }
 
     /// The chunk that a block at this address would be.
-    #[inline]
     fn chunk_at(&self, at: Address) -> Option<Owned> {
         let start = at.0.wrapping_sub(HEADER_BYTES);
-        if let Some(chunk) = self.arenas.first()?.regions.place(start) {
+        if let Some(chunk) = self.arenas.main.regions.place(start) {
             return Some(Owned { arena: MAIN, chunk });
         }
         let arena = self.heaps.arena_at(start)?;
-        let chunk = self.arenas[index(arena.into())].regions.place(start)?;
+        let chunk = self.arenas[arena].regions.place(start)?;
         Some(Owned { arena, chunk })
     }
 
     fn units(&self, owned: Owned) -> Units {
-        self.arenas[index(owned.arena.into())].memory.read(owned.chunk.0).units()
+        self.arenas[owned.arena].memory.read(owned.chunk.0).units()
     }
 
     fn resize_chunk(
@@ -439,7 +478,7 @@ impl Glibc {
         match resized {
             Resized::InPlace => {
                 self.live_units += u64::from(self.units(old));
-                Ok(Address(self.arenas[index(old.arena.into())].regions.address(old.chunk).0 + HEADER_BYTES))
+                Ok(self.arenas[old.arena].user_address(old.chunk))
             }
             Resized::Moved(taken) => {
                 self.live_blocks -= 1;
@@ -458,8 +497,8 @@ impl Glibc {
     ) -> Result<Address, OutOfMemory> {
         let to = self.malloc(thread, bytes, os)?;
         os.touch(to, bytes_of(self.units(old)) - LOST_BYTES);
-        self.take_in(old);
-        self.call(old.arena, thread, os).give(old.chunk);
+        let units = self.take_in(old);
+        self.call(old.arena, thread, os).give(old.chunk, units);
         Ok(to)
     }
 

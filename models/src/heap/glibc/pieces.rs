@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::arena::Arena;
-use super::chunk::{Chunk, LOST_BYTES, bytes_of};
+use super::chunk::{LOST_BYTES, bytes_of};
 use super::heaps::HEAP_BYTES;
 use super::region::Region;
 use super::tcache::Owned;
@@ -37,8 +37,8 @@ impl Glibc {
             kept.extend(cache.iter().map(|(_, chunk)| (chunk, PieceKind::Cached)));
         }
         for (arena, number) in self.arenas.iter().zip(0..) {
-            let fast = arena.fast.iter().flat_map(|&head| arena.list(head, Chunk::NONE));
-            kept.extend(fast.map(|chunk| (Owned { arena: number, chunk }, PieceKind::Cached)));
+            let fast = arena.fast.iter().flatten();
+            kept.extend(fast.map(|&chunk| (Owned { arena: number, chunk }, PieceKind::Cached)));
         }
         kept
     }

@@ -30,7 +30,7 @@ impl Call<'_> {
         }
         self.copy(chunk, taken);
         self.write_again(chunk).clear_live();
-        self.give(chunk);
+        self.give(chunk, self.units(chunk));
         Ok(Resized::Moved(taken))
     }
 
@@ -48,11 +48,12 @@ impl Call<'_> {
             self.set_header(self.arena.top, both - wanted);
             return true;
         }
-        let both = units + self.units(next);
-        if self.is_in_use(next) || both < wanted {
+        let Some(link) = self.link_of(next) else { return false };
+        let both = units + self.arena.lists.free(link).units;
+        if both < wanted {
             return false;
         }
-        self.unlink(next);
+        self.arena.lists.remove(link);
         self.write_again(chunk).set_units(both);
         true
     }
@@ -61,14 +62,14 @@ impl Call<'_> {
     fn cut_tail(&mut self, chunk: Chunk, wanted: Units) {
         let units = self.units(chunk);
         if units - wanted < MIN_UNITS {
-            self.mark(chunk, true);
+            self.mark_in_use(chunk, units);
             return;
         }
         let tail = chunk.above(wanted);
         self.write_again(chunk).set_units(wanted);
         self.set_header(tail, units - wanted);
-        self.mark(tail, true);
-        self.give(tail);
+        self.mark_in_use(tail, units - wanted);
+        self.give(tail, units - wanted);
     }
 
     /// Copies all that a chunk's block could use.

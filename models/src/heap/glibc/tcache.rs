@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::chunk::{CACHED_UNITS, Chunk, MIN_UNITS, Units};
+use super::chunk::{CACHED_UNITS, Chunk, LOST_BYTES, MIN_UNITS, UNIT_BYTES, Units, bytes_of};
 use crate::index;
 
 /// Bytes of the cache's own table (`tcache_perthread_struct`), a block of the thread's arena.
@@ -40,60 +40,66 @@ pub(super) struct Tcache {
     depth_max: u8,
     /// Units of all chunks in it.
     pub units: u64,
-    stacks: Box<[Stack]>,
+    /// 64, in two halves because serde knows no longer arrays.
+    stacks: Box<[[Stack; SIZES / 2]; 2]>,
 }
 
 impl Tcache {
     pub fn new(table: Owned, table_units: Units, depth_max: u8) -> Tcache {
-        Tcache {
-            table,
-            table_units: table_units.into(),
-            depth_max,
-            units: 0,
-            stacks: vec![Stack::default(); SIZES].into_boxed_slice(),
-        }
+        Tcache { table, table_units: table_units.into(), depth_max, units: 0, stacks: Box::default() }
+    }
+
+    /// The last chunk put in, of those that a request of `bytes` can use, and its length.
+    #[inline(always)]
+    pub fn pop_for(&mut self, bytes: u64) -> Option<(Units, Owned)> {
+        // Requests up to 24 bytes use the shortest chunks, every 16 bytes more the next longer ones.
+        let slot = index((bytes.max(24) - 9) / UNIT_BYTES);
+        let stack = self.stacks.as_flattened_mut().get_mut(slot)?;
+        let depth = stack.depth.checked_sub(1)?;
+        let chunk = *stack.chunks.get(usize::from(depth))?;
+        stack.depth = depth;
+        let units = Units::try_from(slot).ok()?.wrapping_add(MIN_UNITS);
+        self.units = self.units.wrapping_sub(units.into());
+        Some((units, chunk))
     }
 
     /// The last chunk put in, of those of this size.
-    #[inline]
-    pub fn pop(&mut self, units: u64) -> Option<Owned> {
-        let stack = self.stacks.get_mut(index(units - u64::from(MIN_UNITS)))?;
-        stack.depth = stack.depth.checked_sub(1)?;
-        self.units -= units;
-        Some(stack.chunks[usize::from(stack.depth)])
+    pub fn pop(&mut self, units: Units) -> Option<Owned> {
+        self.pop_for(bytes_of(units) - LOST_BYTES).map(|(_, chunk)| chunk)
     }
 
     /// Whether a chunk of this size would be taken.
     #[inline]
     pub fn has_room(&self, units: Units) -> bool {
-        self.stacks.get(slot(units)).is_some_and(|stack| stack.depth < self.depth_max)
+        self.stacks.as_flattened().get(slot(units)).is_some_and(|stack| stack.depth < self.depth_max)
     }
 
     /// Puts a chunk in where there is room; tells whether it did.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, units: Units, chunk: Owned) -> bool {
-        match self.stacks.get_mut(slot(units)) {
-            Some(stack) if stack.depth < self.depth_max => {
-                stack.chunks[usize::from(stack.depth)] = chunk;
-                stack.depth += 1;
-                self.units += u64::from(units);
-                true
-            }
-            _ => false,
+        let Some(stack) = self.stacks.as_flattened_mut().get_mut(slot(units)) else { return false };
+        let depth = stack.depth;
+        match stack.chunks.get_mut(usize::from(depth)) {
+            Some(place) if depth < self.depth_max => *place = chunk,
+            _ => return false,
         }
+        stack.depth = depth.wrapping_add(1);
+        self.units = self.units.wrapping_add(units.into());
+        true
     }
 
     /// All chunks with their sizes: from the shortest, in each size from the last put in.
     pub fn iter(&self) -> impl Iterator<Item = (Units, Owned)> {
-        (MIN_UNITS..).zip(&self.stacks).flat_map(|(units, stack)| {
+        (MIN_UNITS..).zip(self.stacks.as_flattened()).flat_map(|(units, stack)| {
             stack.chunks[..usize::from(stack.depth)].iter().rev().map(move |&chunk| (units, chunk))
         })
     }
 }
 
-#[inline]
+/// Beyond all of them for what is no chunk's length.
+#[inline(always)]
 fn slot(units: Units) -> usize {
-    index(u64::from(units - MIN_UNITS))
+    index(u64::from(units.wrapping_sub(MIN_UNITS)))
 }
 
 #[cfg(test)]
@@ -117,6 +123,7 @@ mod tests {
         let mut cache = Tcache::new(chunk(1), 41, DEPTH);
         assert!(cache.push(65, chunk(2)) && !cache.push(66, chunk(3)));
         assert!(!cache.has_room(66));
-        assert_eq!(cache.pop(1 << 40), None);
+        assert_eq!((cache.pop_for(1033), cache.pop_for(u64::MAX)), (None, None));
+        assert_eq!((cache.pop_for(1016), cache.pop_for(1017)), (None, Some((65, chunk(2)))));
     }
 }

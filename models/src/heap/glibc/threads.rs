@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::arena::Arena;
+use super::arena::{Arena, Arenas};
 use super::call::{Call, Taken};
 use super::chunk::units_of_request;
 use super::heaps::ARENA_TABLE_BYTES;
@@ -43,8 +43,8 @@ impl Glibc {
     /// Makes a place for what is known of a thread. The process's first call makes the main arena and its thread.
     #[cold]
     pub(super) fn meet(&mut self, thread: ThreadId, os: &dyn SystemMemory) {
-        if self.arenas.is_empty() {
-            self.arenas.push(Arena::new(os.page_bytes(), true));
+        if self.threads.is_empty() {
+            self.arenas = Arenas::new(Arena::new(os.page_bytes(), true));
             self.threads.push(Thread { arena: Some(MAIN), cache: None });
             self.choice.limit = self.options.arena_max;
         }
@@ -104,14 +104,14 @@ impl Glibc {
             None => self.share_arena(),
         };
         if let Some(old) = self.slot(thread).arena.replace(arena) {
-            self.arenas[index(old.into())].attached -= 1;
+            self.arenas[old].attached -= 1;
         }
-        self.arenas[index(arena.into())].attached += 1;
+        self.arenas[arena].attached += 1;
         Ok(arena)
     }
 
     fn may_make_arena(&mut self, os: &dyn SystemMemory) -> bool {
-        let arenas = self.arenas.len() as u64;
+        let arenas = self.arenas.count();
         if self.choice.limit.is_none() && arenas > ARENAS_UNLIMITED {
             self.choice.limit = Some(ARENAS_PER_CPU * u64::from(os.cpus().max(1)));
         }
@@ -120,15 +120,15 @@ impl Glibc {
 
     /// An arena with one heap, behind the main one in the ring (`_int_new_arena`).
     fn make_arena(&mut self, bytes: u64, os: &mut dyn SystemMemory) -> Result<u32, OutOfMemory> {
-        let number = u32::try_from(self.arenas.len()).map_err(|_| OutOfMemory)?;
+        let number = u32::try_from(self.arenas.count()).map_err(|_| OutOfMemory)?;
         // A request that is too long for any heap must not keep the arena from being made.
         let heap = self.heaps.map(number, bytes.saturating_add(ARENA_NEEDS_BYTES), &self.options, os);
         let (start, writable) = heap.or_else(|_| self.heaps.map(number, ARENA_NEEDS_BYTES, &self.options, os))?;
         let mut arena = Arena::new(os.page_bytes(), false);
         arena.attached = 0;
-        arena.next_in_ring = self.arenas[index(MAIN.into())].next_in_ring;
+        arena.next_in_ring = self.arenas[MAIN].next_in_ring;
         self.arenas.push(arena);
-        self.arenas[index(MAIN.into())].next_in_ring = number;
+        self.arenas[MAIN].next_in_ring = number;
         self.call_without_cache(number, os).start_heap(start, writable, ARENA_TABLE_BYTES)?;
         Ok(number)
     }
@@ -136,7 +136,7 @@ impl Glibc {
     /// The next arena in the ring: none is ever locked here (`reused_arena`).
     fn share_arena(&mut self) -> u32 {
         let shared = self.choice.next_shared;
-        self.choice.next_shared = self.arenas[index(shared.into())].next_in_ring;
+        self.choice.next_shared = self.arenas[shared].next_in_ring;
         shared
     }
 
@@ -145,14 +145,15 @@ impl Glibc {
         let Some(slot) = self.threads.get_mut(index(thread.0.into())) else { return };
         let Thread { arena, cache } = std::mem::take(slot);
         if let Some(cache) = cache {
-            for (_, Owned { arena, chunk }) in cache.iter() {
-                self.call_without_cache(arena, os).give(chunk);
+            for (units, Owned { arena, chunk }) in cache.iter() {
+                self.call_without_cache(arena, os).give(chunk, units);
             }
             let Owned { arena, chunk } = cache.table;
-            self.call_without_cache(arena, os).give(chunk);
+            let units = self.units(cache.table);
+            self.call_without_cache(arena, os).give(chunk, units);
         }
         let Some(arena) = arena else { return };
-        let attached = &mut self.arenas[index(arena.into())].attached;
+        let attached = &mut self.arenas[arena].attached;
         *attached -= 1;
         if *attached == 0 {
             self.choice.unused.push(arena);
@@ -167,7 +168,7 @@ impl Glibc {
     pub(super) fn call<'a>(&'a mut self, arena: u32, thread: ThreadId, os: &'a mut dyn SystemMemory) -> Call<'a> {
         Call {
             number: arena,
-            arena: &mut self.arenas[index(arena.into())],
+            arena: &mut self.arenas[arena],
             cache: self.threads[index(thread.0.into())].cache.as_mut(),
             mapped: &mut self.mapped,
             heaps: &mut self.heaps,
@@ -181,7 +182,7 @@ impl Glibc {
     pub(super) fn call_without_cache<'a>(&'a mut self, arena: u32, os: &'a mut dyn SystemMemory) -> Call<'a> {
         Call {
             number: arena,
-            arena: &mut self.arenas[index(arena.into())],
+            arena: &mut self.arenas[arena],
             cache: None,
             mapped: &mut self.mapped,
             heaps: &mut self.heaps,
