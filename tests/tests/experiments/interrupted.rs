@@ -34,13 +34,30 @@ fn a_flipped_bit_ends_what_is_trusted() {
     folder.shown("sweep mine.ron --out whole --jobs 1");
     let path = folder.path("whole").join(JOURNAL);
     let whole = folder.results("whole");
-    let mut journal = std::fs::read(&path).expect("a journal");
+    let journal = std::fs::read(&path).expect("a journal");
+    // Throughout some record in the middle: lengths, checksums, numbers that would be others, digests.
     let middle = journal.len() * 2 / 3;
-    journal[middle] ^= 4;
-    std::fs::write(&path, &journal).expect("a file of this test");
-    let said = folder.shown("sweep mine.ron --out whole --jobs 1 --resume");
-    assert!(said.contains("were done before"), "{said}");
-    assert_eq!(folder.results("whole"), whole);
+    for at in (middle..middle + 180).step_by(11) {
+        let mut flipped = journal.clone();
+        flipped[at] ^= 4;
+        std::fs::write(&path, &flipped).expect("a file of this test");
+        let said = folder.shown("sweep mine.ron --out whole --jobs 1 --resume");
+        assert!(said.contains("were done before"), "byte {at}: {said}");
+        assert_eq!(folder.results("whole"), whole, "byte {at}");
+    }
+}
+
+#[test]
+fn what_is_no_record_at_the_end_is_cut_off() {
+    let folder = Folder::new();
+    folder.shown("sweep mine.ron --out whole --jobs 1");
+    let path = folder.path("whole").join(JOURNAL);
+    let journal = std::fs::read(&path).expect("a journal");
+    std::fs::write(&path, [journal.as_slice(), &[7; 1_000]].concat()).expect("a file of this test");
+    let ran = folder.run("sweep mine.ron --out whole --jobs 1 --resume");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stderr.contains("the journal ended in 1,000 bytes of an interrupted write"), "{}", ran.stderr);
+    assert_eq!(std::fs::read(&path).expect("a journal"), journal);
 }
 
 /// Kills a sweep at 200 places, each some random time after its start, and goes on where it was: what the journal had it keeps, byte for
