@@ -19,7 +19,7 @@
 //! No more than one row group is in memory.
 //!
 //! # Cost
-//! Some 100 ns for each row of eight columns; of texts each row group keeps one copy of each that is different.
+//! A row costs the same wherever it stands. Of texts a row group keeps a copy unless the same one was among the last few.
 //!
 //! # Left out
 //! Nested columns, and null but in columns of [`Kind::Real`].
