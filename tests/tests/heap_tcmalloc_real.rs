@@ -27,6 +27,12 @@ fn ten_million_random_calls_are_answered_as_by_the_real_one() {
     fuzz(&TcmallocOptions::default(), 1_000, 30_000, 10_000_000);
 }
 
+/// Found by the long run: the heap grows across 128 MiB, gives all that is free back, and goes on with its rounds of releases.
+#[test]
+fn rounds_of_releases_go_on_as_in_the_real_one_after_all_was_released() {
+    fuzz(&TcmallocOptions::default(), 1_120, 30_000, 1);
+}
+
 #[test]
 fn small_budgets_are_lent_and_taken_as_by_the_real_one() {
     for max_total_thread_cache_bytes in [512 << 10, 2 << 20] {

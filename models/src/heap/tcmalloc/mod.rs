@@ -25,7 +25,7 @@
 //! 9. From the kernel: the break rises by 1 MiB or by what is asked; a mapping where it cannot. Before it crosses a multiple
 //!    of 128 MiB all free memory is given back if that is a quarter of the heap, and what merged then is tried.
 //! 10. Release: for each page given back (`MADV_DONTNEED`), 1000 pages are freed before the next look; a round takes the
-//!     oldest span of one length after the other.
+//!     oldest span of one length after the other. Where all goes back, the last round comes to where it began.
 //! 11. `realloc` leaves a block in place unless it must grow, or shrink to less than half; growth by less than a quarter
 //!     makes it a quarter. `memalign` up to a page rounds the request up; beyond, it takes pages enough and frees those
 //!     before and behind. Both use the bits of `align - 1`, whether it is a power of two or not.

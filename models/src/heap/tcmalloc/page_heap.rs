@@ -321,15 +321,24 @@ impl PageHeap {
     }
 
     /// Gives free spans back until `pages` pages went, one of each length in turn (`ReleaseAtLeastNPages`). Pages released.
-    fn release(&mut self, pages: u64, os: &mut dyn SystemMemory) -> u64 {
+    pub fn release(&mut self, pages: u64, os: &mut dyn SystemMemory) -> u64 {
         let mut released = 0;
         while released < pages && self.normal.pages > 0 {
-            if let Some(id) = self.next_to_release() {
-                released += self.release_span(id, os);
+            // Only what was asked for ends a round: where all that is free goes, the last round comes back to where it began.
+            for _ in 0..=LONG_STEP {
+                if released < pages {
+                    released += self.take_release_step(os);
+                }
             }
-            self.release_step = if self.release_step == LONG_STEP { 0 } else { self.release_step + 1 };
         }
         released
+    }
+
+    /// Pages released.
+    fn take_release_step(&mut self, os: &mut dyn SystemMemory) -> u64 {
+        let next = self.next_to_release();
+        self.release_step = if self.release_step == LONG_STEP { 0 } else { self.release_step + 1 };
+        next.map_or(0, |id| self.release_span(id, os))
     }
 
     fn next_to_release(&self) -> Option<SpanId> {

@@ -289,6 +289,20 @@ fn memory_goes_back_page_by_page_the_oldest_of_each_length_first() {
 }
 
 #[test]
+fn a_release_of_all_that_is_free_ends_where_its_round_began() {
+    let mut trial = trial();
+    let blocks: Vec<Address> = [34, 94, 50, 78, 200].map(|pages| trial.malloc(MAIN, pages * PAGE)).into();
+    trial.free(MAIN, blocks[0]);
+    trial.heap.central.pages.release(u64::MAX, &mut trial.memory);
+    trial.free_all(MAIN, &[blocks[2], blocks[4]]);
+    assert_snapshot!(trial.draw(), @"_34 #94 .50 #78 .200");
+    // The first round began at the long ones; from the span of 34 pages on it would be the turn of the one of 50.
+    trial.heap.central.pages.release(1, &mut trial.memory);
+    assert_snapshot!(trial.draw(), @"_34 #94 .50 #78 _200");
+    trial.heap.check().expect("a sound heap");
+}
+
+#[test]
 fn the_next_look_waits_a_thousand_pages_for_each_that_went() {
     assert_eq!([delay_pages(1, 1_000), delay_pages(5, 1_000), delay_pages(5, 10_000)], [1_000, 5_000, 500]);
     assert_eq!([delay_pages(1_000_000, 1_000), delay_pages(1, 1)], [1 << 20, 1_000_000]);
