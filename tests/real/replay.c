@@ -5,8 +5,9 @@
  *
  * CALLS:   records of 40 bytes: kind (m c r a f, x: the thread ends), thread, 6 bytes 0, then id, old id, a, b as 8 bytes each.
  * ANSWERS: for each call 5 words of 8 bytes: address (0 for none), usable size, break, and, after every 256th call and the last,
- *          mapped and resident bytes. The first record is written before the calls: nanoseconds of all calls in its first word,
- *          of the processor. bare: only that record; nothing is asked between the calls.
+ *          mapped and resident bytes; resident without pages of files, since the system takes those of code back when it likes.
+ *          The first record is written before the calls: nanoseconds of all calls in its first word, of the processor.
+ *          bare: only that record; nothing is asked between the calls.
  * MAPS:    the mappings of the process just before the first call.
  *
  * Without address randomness; its own tables lie far away, so that the heap lies as in a small program. LD_PRELOAD gives it another
@@ -55,13 +56,13 @@ static void sizes(struct answer *to) {
     char text[128], *c = text;
     ssize_t n = pread(statm, text, sizeof text - 1, 0);
     text[n > 0 ? n : 0] = 0;
-    uint64_t pages[2] = {0, 0};
-    for (int k = 0; *c && k < 2; c++) {
+    uint64_t pages[3] = {0, 0, 0};
+    for (int k = 0; *c && k < 3; c++) {
         if (*c == ' ') k++;
         else pages[k] = pages[k] * 10 + (uint64_t)(*c - '0');
     }
     to->mapped = pages[0] * 4096;
-    to->resident = pages[1] * 4096;
+    to->resident = (pages[1] - pages[2]) * 4096;
 }
 
 static void touch(char *p, uint64_t bytes) {
