@@ -62,7 +62,7 @@ fn bad_case(file: &Path, bad: &BadCase) -> Failure {
 /// Longer texts are no recordings.
 const TEXT_BYTES_MOST: u64 = 4 << 30;
 
-/// All of a text, plain or zstd.
+/// All of a text, plain, zstd or gzip.
 pub(super) fn unpacked(file: &Path) -> Result<String, Failure> {
     let unreadable = |error: &io::Error| match error.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof | io::ErrorKind::Other => {

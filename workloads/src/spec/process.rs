@@ -262,7 +262,7 @@ impl Touch {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Recorded {
-    /// The file, from the folder of the workload: a heap trace (plain or zstd) or a malloc-lab `.rep`.
+    /// The file, from the folder of the workload: a heap trace (plain, zstd or gzip) or a malloc-lab `.rep`.
     pub file: String,
     /// Time between two calls.
     #[serde(default)]

@@ -2,7 +2,7 @@
 //!
 //! Two formats are told apart by their first line:
 //! - a heap trace, version 1: `# heap trace v1`, then one call a line (`m DT ID SIZE`, `c DT ID COUNT SIZE`, `r DT ID OLD SIZE`,
-//!   `a DT ID ALIGN SIZE`, `f DT ID`, `t THREAD`), plain or zstd. IDs rise; none is used twice.
+//!   `a DT ID ALIGN SIZE`, `f DT ID`, `t THREAD`), plain, zstd or gzip. IDs rise; none is used twice.
 //! - the `.rep` files of the malloc lab: four lines of numbers (heap size, ids, calls, weight), then `a ID SIZE`, `r ID SIZE`,
 //!   `f ID`. An id may be used again once it is free.
 //!
@@ -16,9 +16,11 @@
 //! 4. A line has at most 64 KiB.
 
 mod ahead;
+mod gzip;
 pub mod import;
 mod lines;
 mod slots;
+mod unpack;
 pub mod write;
 mod zstd;
 
@@ -37,7 +39,7 @@ use lines::{LINE_BYTES_MOST, LineError, Lines, NUMBERS_MOST, NumberError};
 use slots::{ID_MOST, Slots};
 
 pub use ahead::ReadAhead;
-pub use zstd::{UnpackError, open_text};
+pub use unpack::{Packing, UnpackError, open_text};
 
 /// The first line of a heap trace.
 const HEADER: &[u8] = b"# heap trace v1";
@@ -132,18 +134,18 @@ impl TraceReader {
     /// When it cannot be opened or is no trace.
     pub fn open(path: &Path) -> Result<TraceReader, TraceError> {
         let name = path.display().to_string();
-        let bytes = zstd::open_bytes(path).map_err(|error| TraceError::at_start(&name, Cause::Read(error)))?;
+        let bytes = unpack::open_bytes(path).map_err(|error| TraceError::at_start(&name, Cause::Read(error)))?;
         let mut reader = TraceReader::of(&name, bytes)?;
         reader.file = Some(path.to_owned());
         Ok(reader)
     }
 
-    /// A trace from any source of bytes, plain or zstd; `name` is for errors.
+    /// A trace from any source of bytes, plain, zstd or gzip; `name` is for errors.
     ///
     /// # Errors
     /// When it is no trace.
     pub fn from_source(name: &str, source: impl Read + Send + 'static) -> Result<TraceReader, TraceError> {
-        let bytes = zstd::unpacked(source).map_err(|error| TraceError::at_start(name, Cause::Read(error)))?;
+        let bytes = unpack::unpacked(source).map_err(|error| TraceError::at_start(name, Cause::Read(error)))?;
         TraceReader::of(name, bytes)
     }
 
@@ -509,7 +511,7 @@ impl TraceError {
     pub fn kind(&self) -> TraceErrorKind {
         match &self.0.cause {
             Cause::Read(error) => match error.get_ref().and_then(|inner| inner.downcast_ref::<UnpackError>()) {
-                Some(UnpackError::TooLarge(_)) => TraceErrorKind::Limit,
+                Some(UnpackError::TooLarge(..)) => TraceErrorKind::Limit,
                 Some(_) => TraceErrorKind::Input,
                 None => TraceErrorKind::Io,
             },

@@ -396,7 +396,7 @@ mod tests {
         let bytes = packed.finish().expect("memory can be written");
         assert!(bytes.len() < text.len() / 2, "{} of {}", bytes.len(), text.len());
         let mut back = Vec::new();
-        let mut reader = crate::trace::zstd::unpacked(io::Cursor::new(bytes)).expect("zstd");
+        let mut reader = crate::trace::unpack::unpacked(io::Cursor::new(bytes)).expect("zstd");
         io::Read::read_to_end(&mut reader, &mut back).expect("undamaged");
         assert!(back == text);
     }

@@ -1,196 +1,43 @@
-//! Plain or zstd text as one stream of bytes, with limits on what it may unpack to.
+//! The text of a zstd file.
 //!
 //! The decoder underneath stops after the first frame of a file, accepts a wrong checksum, and reports a truncated file
 //! after it has handed out what came before. Here every frame is read, every checksum that is there is compared, and an end in
 //! the middle of a frame is an error.
 
-use std::fs::File;
-use std::io::{self, BufReader, ErrorKind, Read};
-use std::path::Path;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread;
+use std::io::{self, BufReader, Read};
 
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
+
+use super::unpack::{Packing, Unpack, UnpackError, Unpacked};
 
 /// The first bytes of a zstd frame.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 /// Largest window: what `zstd --long` uses; a decoder holds a window in memory.
 const WINDOW_BYTES_MOST: u64 = 1 << 27;
-/// A file that unpacks to more is refused.
-const UNPACKED_BYTES_MOST: u64 = 64 << 30;
 /// A file that unpacks to more than this many times its size is refused, once it has unpacked to [`RATIO_FROM_BYTES`].
 const RATIO_MOST: u64 = 20_000;
 const RATIO_FROM_BYTES: u64 = 1 << 20;
-/// Bytes handed from the unpacking thread at once.
-const CHUNK_BYTES: usize = 256 << 10;
-/// Chunks that may wait.
-const CHUNKS_WAITING: usize = 4;
-
-/// Why a compressed text cannot be read on. Carried in an [`io::Error`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum UnpackError {
-    /// It ends in the middle of a frame.
-    #[error("the zstd data is cut off")]
-    CutOff,
-    /// It is no zstd, or damaged.
-    #[error("the zstd data is damaged: {0}")]
-    Damaged(String),
-    /// What came out is not what was packed.
-    #[error("the zstd checksum is wrong: the data is damaged")]
-    Checksum,
-    /// It would unpack to more than a trace can be.
-    #[error("the zstd data unpacks to more than {0}")]
-    TooLarge(&'static str),
-}
-
-impl From<UnpackError> for io::Error {
-    fn from(error: UnpackError) -> io::Error {
-        io::Error::new(ErrorKind::InvalidData, error)
-    }
-}
-
-/// The text of a file, unpacked when it is zstd (by its first bytes, whatever its name is). Unpacking runs on a thread of
-/// its own.
-///
-/// # Errors
-/// When the file cannot be opened. Reading fails with an [`UnpackError`] where the data is damaged.
-pub fn open_text(path: &Path) -> io::Result<BufReader<Box<dyn Read + Send>>> {
-    Ok(BufReader::with_capacity(CHUNK_BYTES, open_bytes(path)?))
-}
-
-pub(super) fn open_bytes(path: &Path) -> io::Result<Box<dyn Read + Send>> {
-    let file = File::open(path)?;
-    if file.metadata()?.is_dir() {
-        return Err(io::Error::new(ErrorKind::IsADirectory, "is a directory"));
-    }
-    unpacked(file)
-}
-
-/// The text of a source of bytes, as [`open_text`].
-pub(super) fn unpacked(mut packed: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
-    let mut start = [0; 4];
-    let mut known = 0;
-    while known < start.len() {
-        match packed.read(&mut start[known..]) {
-            Ok(0) => break,
-            Ok(read) => known += read,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    let whole = io::Cursor::new(start).take(known as u64).chain(packed);
-    if known == start.len() && is_zstd(start) { Ok(Box::new(Background::start(whole))) } else { Ok(Box::new(whole)) }
-}
 
 /// A frame of data or one to be skipped.
-fn is_zstd(start: [u8; 4]) -> bool {
+pub(super) fn is_packed(start: [u8; 4]) -> bool {
     start == MAGIC || (start[0] & 0xf0 == 0x50 && start[1..] == [0x2a, 0x4d, 0x18])
 }
 
-/// Reads what a thread unpacks.
-struct Background {
-    chunks: Receiver<io::Result<Vec<u8>>>,
-    /// Empty chunks on their way back.
-    spent: SyncSender<Vec<u8>>,
-    chunk: Vec<u8>,
-    at: usize,
-}
-
-impl Background {
-    fn start(packed: impl Read + Send + 'static) -> Background {
-        let (chunk_sender, chunks) = sync_channel(CHUNKS_WAITING);
-        let (spent, spent_receiver) = sync_channel(CHUNKS_WAITING + 2);
-        // The thread ends when the text does, or when nobody listens any more.
-        thread::spawn(move || unpack_all(packed, &chunk_sender, &spent_receiver));
-        Background { chunks, spent, chunk: Vec::new(), at: 0 }
-    }
-}
-
-impl Read for Background {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.at == self.chunk.len() {
-            // The thread hangs up after the last chunk.
-            let Ok(next) = self.chunks.recv() else { return Ok(0) };
-            let spent = std::mem::replace(&mut self.chunk, next?);
-            let _ = self.spent.try_send(spent);
-            self.at = 0;
-        }
-        let count = out.len().min(self.chunk.len() - self.at);
-        out[..count].copy_from_slice(&self.chunk[self.at..self.at + count]);
-        self.at += count;
-        Ok(count)
-    }
-}
-
-fn unpack_all(packed: impl Read, chunks: &SyncSender<io::Result<Vec<u8>>>, spent: &Receiver<Vec<u8>>) {
-    let mut frames = Frames::of(packed);
-    loop {
-        let mut chunk = spent.try_recv().unwrap_or_default();
-        chunk.resize(CHUNK_BYTES, 0);
-        let result = frames.fill(&mut chunk);
-        let is_end = !matches!(result, Ok(count) if count > 0);
-        let message = match result {
-            Ok(0) => return,
-            Ok(count) => {
-                chunk.truncate(count);
-                Ok(chunk)
-            }
-            Err(error) => Err(error),
-        };
-        if chunks.send(message).is_err() || is_end {
-            return;
-        }
-    }
-}
-
 /// All frames of a zstd file, one after the other.
-struct Frames<R> {
+pub(super) struct Frames<R> {
     packed: Counted<R>,
     decoder: FrameDecoder,
     is_in_frame: bool,
-    unpacked_bytes: u64,
+    unpacked: Unpacked,
 }
 
 impl<R: Read> Frames<R> {
-    fn of(packed: R) -> Frames<R> {
+    pub(super) fn of(packed: R) -> Frames<R> {
         let mut decoder = FrameDecoder::new();
         decoder.set_max_window_size(WINDOW_BYTES_MOST);
         let packed = Counted { inner: BufReader::with_capacity(64 << 10, packed), bytes: 0 };
-        Frames { packed, decoder, is_in_frame: false, unpacked_bytes: 0 }
-    }
-
-    /// Fills `out` as far as there is text; 0 at the end.
-    fn fill(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < out.len() {
-            let count = self.read_some(&mut out[filled..])?;
-            if count == 0 {
-                break;
-            }
-            filled += count;
-        }
-        Ok(filled)
-    }
-
-    fn read_some(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        loop {
-            if !self.is_in_frame && !self.next_frame()? {
-                return Ok(0);
-            }
-            if self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
-                let step = self.decoder.decode_blocks(&mut self.packed, BlockDecodingStrategy::UptoBlocks(1));
-                step.map_err(|error| self.damage(&error))?;
-            }
-            let count = self.decoder.read(out)?;
-            self.count(count as u64)?;
-            if self.decoder.is_finished() && self.decoder.can_collect() == 0 {
-                self.end_frame()?;
-            }
-            if count > 0 {
-                return Ok(count);
-            }
-        }
+        Frames { packed, decoder, is_in_frame: false, unpacked: Unpacked::of(Packing::Zstd) }
     }
 
     /// Begins the next frame of data; false at the end of the file.
@@ -204,7 +51,7 @@ impl<R: Read> Frames<R> {
                 Err(FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::SkipFrame { length, .. })) => {
                     let skipped = io::copy(&mut (&mut self.packed).take(u64::from(length)), &mut io::sink())?;
                     if skipped < u64::from(length) {
-                        return Err(UnpackError::CutOff.into());
+                        return Err(UnpackError::CutOff(Packing::Zstd).into());
                     }
                 }
                 Err(error) => return Err(self.damage(&error)),
@@ -217,25 +64,45 @@ impl<R: Read> Frames<R> {
         self.is_in_frame = false;
         let stored = self.decoder.get_checksum_from_data();
         if stored.is_some() && stored != self.decoder.get_calculated_checksum() {
-            return Err(UnpackError::Checksum.into());
+            return Err(UnpackError::Checksum(Packing::Zstd).into());
         }
         Ok(())
     }
 
-    fn count(&mut self, bytes: u64) -> io::Result<()> {
-        self.unpacked_bytes += bytes;
-        if self.unpacked_bytes > UNPACKED_BYTES_MOST {
-            return Err(UnpackError::TooLarge("64 GiB").into());
-        }
-        let is_bomb = self.unpacked_bytes > RATIO_FROM_BYTES && self.unpacked_bytes / RATIO_MOST > self.packed.bytes;
-        if is_bomb { Err(UnpackError::TooLarge("20,000 times its size").into()) } else { Ok(()) }
+    fn count(&mut self, bytes: usize) -> Result<(), UnpackError> {
+        self.unpacked.count(bytes)?;
+        let unpacked = self.unpacked.bytes;
+        let is_bomb = unpacked > RATIO_FROM_BYTES && unpacked / RATIO_MOST > self.packed.bytes;
+        if is_bomb { Err(UnpackError::TooLarge(Packing::Zstd, "20,000 times its size")) } else { Ok(()) }
     }
 
     fn damage(&mut self, error: &FrameDecoderError) -> io::Error {
         if self.packed.is_at_end().unwrap_or(false) && is_end_of_file(error) {
-            return UnpackError::CutOff.into();
+            return UnpackError::CutOff(Packing::Zstd).into();
         }
-        UnpackError::Damaged(error.to_string()).into()
+        UnpackError::Damaged(Packing::Zstd, error.to_string()).into()
+    }
+}
+
+impl<R: Read> Unpack for Frames<R> {
+    fn read_some(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.is_in_frame && !self.next_frame()? {
+                return Ok(0);
+            }
+            if self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
+                let step = self.decoder.decode_blocks(&mut self.packed, BlockDecodingStrategy::UptoBlocks(1));
+                step.map_err(|error| self.damage(&error))?;
+            }
+            let count = self.decoder.read(out)?;
+            self.count(count)?;
+            if self.decoder.is_finished() && self.decoder.can_collect() == 0 {
+                self.end_frame()?;
+            }
+            if count > 0 {
+                return Ok(count);
+            }
+        }
     }
 }
 
@@ -244,7 +111,7 @@ fn is_end_of_file(error: &FrameDecoderError) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
         if let Some(io) = error.downcast_ref::<io::Error>() {
-            return io.kind() == ErrorKind::UnexpectedEof;
+            return io.kind() == io::ErrorKind::UnexpectedEof;
         }
         cause = error.source();
     }
@@ -279,6 +146,7 @@ mod tests {
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
+    use crate::trace::unpack::unpacked;
 
     fn packed(text: &[u8]) -> Vec<u8> {
         compress_to_vec(text, CompressionLevel::Fastest)
@@ -322,22 +190,22 @@ mod tests {
         let mut file = packed(&text(1000));
         let last = file.len() - 1;
         file[last] ^= 1;
-        assert_eq!(error(file), UnpackError::Checksum);
+        assert_eq!(error(file), UnpackError::Checksum(Packing::Zstd));
     }
 
     #[test]
     fn a_file_that_is_cut_off_says_so_wherever() {
         let whole = packed(&text(400_000));
         for left in (5..whole.len()).step_by(whole.len() / 40) {
-            assert_eq!(error(&whole[..left]), UnpackError::CutOff, "{left} of {}", whole.len());
+            assert_eq!(error(&whole[..left]), UnpackError::CutOff(Packing::Zstd), "{left} of {}", whole.len());
         }
         let second_frame = [packed(b"first\n"), whole[..100].to_vec()].concat();
-        assert_eq!(error(second_frame), UnpackError::CutOff);
+        assert_eq!(error(second_frame), UnpackError::CutOff(Packing::Zstd));
     }
 
     #[test]
     fn what_follows_the_frames_is_damage() {
-        assert!(matches!(error([packed(b"first\n"), b"garbage".to_vec()].concat()), UnpackError::Damaged(_)));
+        assert!(matches!(error([packed(b"first\n"), b"garbage".to_vec()].concat()), UnpackError::Damaged(..)));
     }
 
     #[test]
@@ -359,6 +227,6 @@ mod tests {
     fn a_bomb_is_refused_after_a_few_mebibytes() {
         let bomb = packed(&vec![b'\n'; 64 << 20]);
         assert!(bomb.len() < 4000, "{} bytes", bomb.len());
-        assert_eq!(error(bomb), UnpackError::TooLarge("20,000 times its size"));
+        assert_eq!(error(bomb), UnpackError::TooLarge(Packing::Zstd, "20,000 times its size"));
     }
 }

@@ -44,10 +44,10 @@ pub struct Record {
 #[command(after_help = "\
 Examples:
   framesim import heaptrack.ls.4711.zst --out ls.trace.zst
-  zcat heaptrack.ls.4711.gz | framesim import - --out ls.trace.zst
+  framesim import heaptrack.ls.4711.gz --out ls.trace.zst
   framesim import mtrace.out --from mtrace --out program.trace")]
 pub struct Import {
-    /// The recording, plain or zstd; `-` is standard input.
+    /// The recording, plain, zstd or gzip; `-` is standard input.
     pub file: PathBuf,
 
     /// The tool that wrote it; without this its first line says so.

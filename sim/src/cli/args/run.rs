@@ -116,7 +116,7 @@ Examples:
   framesim replay program.trace.zst --heap glibc
   framesim replay lab.rep --heap 'free_list(policy: best)' --addresses lab.addr")]
 pub struct Replay {
-    /// A recorded trace (plain or zstd), or a `.rep` file.
+    /// A recorded trace (plain, zstd or gzip), or a `.rep` file.
     pub trace: PathBuf,
 
     /// The heap that serves the calls, as in RON.

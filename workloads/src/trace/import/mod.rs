@@ -14,7 +14,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 
 use super::write::{Totals, TraceWriter, WriteError};
-use super::{UnpackError, zstd};
+use super::{UnpackError, unpack};
 
 /// Longer lines are refused.
 const LINE_BYTES_MOST: u64 = 1 << 20;
@@ -103,13 +103,13 @@ impl fmt::Display for ImportError {
 
 impl std::error::Error for ImportError {}
 
-/// The text of a file, unpacked when it is zstd; `-` is standard input.
+/// The text of a file, unpacked when it is zstd or gzip; `-` is standard input.
 ///
 /// # Errors
 /// When it cannot be opened.
 pub fn open(path: &Path) -> io::Result<Box<dyn BufRead>> {
     let bytes: Box<dyn Read> =
-        if path == Path::new("-") { zstd::unpacked(io::stdin())? } else { zstd::open_bytes(path)? };
+        if path == Path::new("-") { unpack::unpacked(io::stdin())? } else { unpack::open_bytes(path)? };
     Ok(Box::new(BufReader::with_capacity(256 << 10, bytes)))
 }
 
@@ -147,9 +147,6 @@ fn read<W: Write>(lines: &mut Lines<'_>, tool: Option<Tool>, out: W) -> Result<(
 }
 
 fn tool_of(first: &str) -> Result<Tool, Cause> {
-    if first.starts_with("\u{1f}\u{fffd}") {
-        return Err(Cause::Bad("packed with gzip; unpack it: `zcat FILE | framesim import -`".to_owned()));
-    }
     match first.split(' ').next() {
         Some("v") => Ok(Tool::Heaptrack),
         Some("=" | "@") => Ok(Tool::Mtrace),
