@@ -228,7 +228,7 @@ pub fn as_trace(calls: &[Call]) -> String {
             Asks::Realloc(id, old, bytes) => writeln!(text, "r 0 {id} {old} {bytes}"),
             Asks::Aligned(id, align, bytes) => writeln!(text, "a 0 {id} {align} {bytes}"),
             Asks::Free(id) => writeln!(text, "f 0 {id}"),
-            Asks::Exit => writeln!(text, "# thread {} ends", call.thread),
+            Asks::Exit => writeln!(text, "x 0"),
         };
     }
     text

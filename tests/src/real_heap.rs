@@ -45,7 +45,7 @@ pub fn recorded_calls(trace: &str) -> Vec<Call> {
     for line in trace.lines() {
         let mut words = line.split_ascii_whitespace();
         let kind = words.next().unwrap_or("#");
-        if kind.starts_with(['#', 't']) {
+        if kind.starts_with(['#', 't', 'x']) {
             continue;
         }
         let mut numbers = words.skip(1).map(|word| word.parse::<u64>().expect("a number"));

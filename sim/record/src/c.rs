@@ -13,6 +13,9 @@ unsafe extern "C" {
     pub(crate) fn getpid() -> c_int;
     pub(crate) fn getppid() -> c_int;
     pub(crate) fn sched_yield() -> c_int;
+    pub(crate) fn pthread_key_create(key: *mut c_uint, at_end: extern "C" fn(*mut c_void)) -> c_int;
+    pub(crate) fn pthread_key_delete(key: c_uint) -> c_int;
+    pub(crate) fn pthread_setspecific(key: c_uint, value: *const c_void) -> c_int;
     pub(crate) fn clock_gettime(clock: c_int, time: *mut TimeSpec) -> c_int;
     pub(crate) fn getrlimit(resource: c_uint, limit: *mut Limit) -> c_int;
     pub(crate) fn sysconf(name: c_int) -> c_long;

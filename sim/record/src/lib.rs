@@ -13,7 +13,8 @@
 //! 3. A process that was forked continues in a file of its own, which names its parent's and how many records of that
 //!    came before it. A process that shares its parent's memory (vfork) shares the file.
 //! 4. A call inside a call is not the program's and is not written down.
-//! 5. When no more can be written (disk full, a limit, a sandbox) the program goes on; what is lost is counted.
+//! 5. The end of a thread is written down by the destructor of thread-specific data of its own, in the last round of those.
+//! 6. When no more can be written (disk full, a limit, a sandbox) the program goes on; what is lost is counted.
 //!
 //! # Invariants
 //! It allocates nothing from the heap it records, never panics, keeps `errno`, and holds no file open: a descriptor could be
@@ -25,7 +26,7 @@
 //!
 //! # Left out
 //! Programs that are static, set-uid, or bring an allocator that is linked in; calls while a signal handler interrupts
-//! another call; what a thread does after a `longjmp` out of a handler that interrupted one.
+//! another call; ends of threads where 32 keys of thread-specific data were made before the first call; what a thread does after a `longjmp` out of a handler that interrupted one.
 //!
 //! # Safety
 //! The functions of `calls` have the contracts of their C namesakes and pass pointers on without looking behind them.

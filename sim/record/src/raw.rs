@@ -74,6 +74,9 @@ pub const REALLOC: u64 = 5;
 /// The thread's last `REALLOC`, of block `more`, gave `address`; 0 when it was refused or freed the block.
 pub const REALLOCATED: u64 = 6;
 
+/// The thread ended.
+pub const THREAD_END: u64 = 7;
+
 /// The first word of a record.
 #[must_use]
 pub const fn first_word(kind: u64, thread: u32) -> u64 {

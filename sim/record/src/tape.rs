@@ -222,6 +222,9 @@ fn start() {
     let errno = c::errno();
     let folder = variable(c"FRAMESIM_RECORD");
     let is_on = folder.is_some_and(|folder| FOLDER.set(folder) && fork::mark() && begin(Parent::NONE));
+    if is_on {
+        thread::tell_ends();
+    }
     STATE.store(if is_on { ON } else { OFF }, Ordering::Release);
     c::set_errno(errno);
 }

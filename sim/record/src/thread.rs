@@ -1,7 +1,13 @@
-//! What each thread knows: its number, and whether it is inside a call already.
+//! What each thread knows: its number, whether it is inside a call already, and that it will tell its end.
 
 use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::without_provenance;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::c;
+use crate::raw;
+use crate::tape::{Call, note};
 
 /// Without destructors: the memory for it comes with the thread, and it can be used to the thread's last call.
 struct Thread {
@@ -21,6 +27,7 @@ pub(crate) fn number() -> u32 {
     THREAD.with(|thread| {
         if thread.number.get() == 0 {
             thread.number.set(THREADS.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
+            watch_end();
         }
         thread.number.get().wrapping_sub(1)
     })
@@ -39,5 +46,53 @@ impl Inside {
 impl Drop for Inside {
     fn drop(&mut self) {
         THREAD.with(|thread| thread.is_inside.set(false));
+    }
+}
+
+/// The key whose destructor tells ends.
+static KEY: AtomicU32 = AtomicU32::new(NO_KEY);
+const NO_KEY: u32 = u32::MAX;
+/// The C library has room in each thread for the data of so many keys; for others it would call `calloc`.
+const KEYS_IN_PLACE: u32 = 32;
+/// As often it goes over the destructors of a thread that ends, while they leave new data (`PTHREAD_DESTRUCTOR_ITERATIONS`).
+const ROUNDS: usize = 4;
+
+/// Makes the key. Only once, before the first record; where there is none, ends are not told.
+pub(crate) fn tell_ends() {
+    let mut key = NO_KEY;
+    // SAFETY: `key` may be written, and `ended` is there as long as this library, which is never unloaded.
+    if unsafe { c::pthread_key_create(&raw mut key, ended) } != 0 {
+        return;
+    }
+    if key < KEYS_IN_PLACE {
+        KEY.store(key, Ordering::Release);
+    } else {
+        // SAFETY: made above, and known to nobody else.
+        unsafe { c::pthread_key_delete(key) };
+    }
+}
+
+/// Sees to it that this thread's end is told.
+fn watch_end() {
+    wait_rounds(1);
+}
+
+/// Sees to it that `ended` is called with that number, after the destructors of this round.
+fn wait_rounds(round: usize) {
+    let key = KEY.load(Ordering::Acquire);
+    if key != NO_KEY {
+        // SAFETY: the key was made by `tell_ends`; its data is a number, not a pointer.
+        unsafe { c::pthread_setspecific(key, without_provenance(round)) };
+    }
+}
+
+/// A thread ends. The destructors of the program's own data may free blocks: the last round is waited for.
+extern "C" fn ended(round: *mut c_void) {
+    if round.addr() < ROUNDS {
+        return wait_rounds(round.addr() + 1);
+    }
+    let inside = Inside::enter();
+    if inside.is_some() {
+        note(Call { kind: raw::THREAD_END, block: 0, size: 0, more: 0 });
     }
 }

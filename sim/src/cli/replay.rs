@@ -6,7 +6,8 @@ use std::path::Path;
 
 use framesim_models::kernel::space::SpaceSettings;
 use framesim_models::{Address, ThreadId};
-use framesim_workloads::trace::{Call as TraceCall, TraceReader};
+use framesim_workloads::requests::Request;
+use framesim_workloads::trace::{Call as TraceCall, Record, TraceError, TraceReader};
 
 use super::args::{Overrides, Replay, Run};
 use super::exit::Failure;
@@ -82,9 +83,10 @@ fn surroundings(setting: &ReplaySetting, trace: &Path) -> Result<Vec<(u64, u64)>
     let mut reader = TraceReader::open(trace).map_err(|error| trace_failure(&error))?;
     let (mut calls, mut ids, mut blocks, mut threads) = (0, 1, 0, ThreadId(0));
     while let Some(record) = reader.next_record().map_err(|error| trace_failure(&error))? {
-        calls += 1;
+        let is_call = record.call != TraceCall::ThreadEnd;
+        calls += u64::from(is_call);
         ids = ids.max(record.id + 1);
-        blocks += u64::from(!matches!(record.call, TraceCall::Free { .. }));
+        blocks += u64::from(is_call && !matches!(record.call, TraceCall::Free { .. }));
         threads = threads.max(record.thread);
     }
     setting.mapped(calls, ids, blocks).map_err(|bad| Failure::Input(bad.to_string()))
@@ -107,7 +109,7 @@ pub enum NoLine {
     /// The file.
     Write(io::Error),
     /// The trace.
-    Read(framesim_workloads::trace::TraceError),
+    Read(TraceError),
 }
 
 impl Addresses {
@@ -128,10 +130,10 @@ impl Addresses {
     }
 
     fn line(&mut self, simulation: &Simulation, happened: &Happened) -> Result<(), NoLine> {
-        if !matches!(happened.call, Call::Request(_)) {
+        if !matches!(happened.call, Call::Request(_)) || happened.call == Call::Request(Request::EndThread) {
             return Ok(());
         }
-        let Some(record) = self.ids.next_record().map_err(NoLine::Read)? else { return Ok(()) };
+        let Some(record) = self.next_call().map_err(NoLine::Read)? else { return Ok(()) };
         let (Outcome::At(at), false) = (happened.outcome, matches!(record.call, TraceCall::Free { .. })) else {
             return Ok(());
         };
@@ -141,6 +143,16 @@ impl Addresses {
         let heap = space.map(|space| (space.address_of(space.heap_pages().start), space.program_break()));
         let place = self.place(at, heap);
         writeln!(self.file, "{} {place} {usable}", record.id).map_err(NoLine::Write)
+    }
+
+    /// The next record that is a call.
+    fn next_call(&mut self) -> Result<Option<Record>, TraceError> {
+        loop {
+            match self.ids.next_record()? {
+                Some(Record { call: TraceCall::ThreadEnd, .. }) => {}
+                record => return Ok(record),
+            }
+        }
     }
 
     fn place(&mut self, at: Address, heap: Option<(Address, Address)>) -> String {

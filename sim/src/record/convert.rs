@@ -4,7 +4,8 @@
 //! 1. A process that was forked starts with its parent's blocks: its trace is the parent's up to the fork, then its own.
 //! 2. A `realloc` is written where it returned. From where it was called on, the block's old place can be another's.
 //! 3. A `realloc` to 0 bytes that gave nothing is a free. Calls that were refused are counted, not written.
-//! 4. A record that was begun and not finished is the last thing its thread did: it is counted, not written.
+//! 4. The end of a thread is written; what its threads' data do to the heap when they go, after that, as calls of a new thread of that number.
+//! 5. A record that was begun and not finished is the last thing its thread did: it is counted, not written.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -85,6 +86,7 @@ impl<W: Write> Converter<W> {
             (raw::CALLOC, at) => self.trace.calloc(at, more, size)?,
             (raw::ALIGNED, at) => self.trace.aligned(at, more, size)?,
             (raw::FREE, at) => self.trace.free(at)?,
+            (raw::THREAD_END, _) => self.trace.thread_ends()?,
             (raw::REALLOC, at) => {
                 let block = self.trace.take(at);
                 self.in_hand.insert(thread, (at, block));

@@ -69,6 +69,33 @@ fn a_realloc_gives_its_old_place_up_when_it_begins() {
 }
 
 #[test]
+fn ends_of_threads_are_in_their_place() {
+    let folder = folder();
+    let records = [
+        call(raw::MALLOC, 0, 10, 0xa, 100, 0),
+        call(raw::MALLOC, 1, 20, 0xb, 16, 0),
+        call(raw::FREE, 1, 30, 0xa, 0, 0),
+        call(raw::THREAD_END, 1, 35, 0, 0, 0),
+        call(raw::FREE, 0, 40, 0xb, 0, 0),
+    ];
+    raw_file(folder.path(), 7, &[], &records);
+    let (trace, _) = converted(folder.path(), 0);
+    assert_snapshot!(trace, @"
+    # heap trace v1
+    # recorded by framesim 0.1.0 from: prog 'a b'
+    t 0
+    m 0 1 100
+    t 1
+    m 10 2 16
+    f 10 1
+    x 5
+    t 0
+    f 5 2
+    # ops 4 threads 2 unknown_frees 0 live_at_end 0 inferred_frees 0 refused 0 unfinished 0 lost 0
+    ");
+}
+
+#[test]
 fn refused_calls_change_nothing_and_a_realloc_to_nothing_frees() {
     let folder = folder();
     let records = [

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use framesim_models::ThreadId;
 use framesim_workloads::spec::{Bytes, Count, Does, Step, Workload};
 use framesim_workloads::trace::{Call, TraceError, TraceReader};
 
@@ -114,6 +115,8 @@ impl Operations {
                 Call::Aligned { slot, align, bytes } => Step::Aligned(name(slot.0), Bytes(align), Bytes(bytes)),
                 Call::Realloc { slot, bytes } => Step::Realloc(name(slot.0), Bytes(bytes)),
                 Call::Free { slot } => Step::Free(name(slot.0)),
+                Call::ThreadEnd if record.thread == ThreadId(0) => continue,
+                Call::ThreadEnd => Step::EndThread(Count(record.thread.0.into())),
             };
             let thread = record.thread.0.into();
             if operations.push(Operation { group: 0, thread, step }).is_err() {

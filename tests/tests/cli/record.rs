@@ -64,6 +64,14 @@ fn threads(records: &[Record]) -> usize {
     threads.len()
 }
 
+/// The threads that end, ascending.
+fn ends(records: &[Record]) -> Vec<u32> {
+    let ends = records.iter().filter(|record| record.call == Call::ThreadEnd);
+    let mut threads: Vec<u32> = ends.map(|record| record.thread.0).collect();
+    threads.sort_unstable();
+    threads
+}
+
 /// A program does the same under the recorder, and what it did can be replayed.
 fn records_and_replays(test: &str, program: &[&str], options: &[&str]) -> Option<(TempDir, Vec<PathBuf>)> {
     if is_skipped(test, &program[..1]) {
@@ -80,7 +88,7 @@ fn records_and_replays(test: &str, program: &[&str], options: &[&str]) -> Option
         std::fs::read_dir(folder.path()).expect("there").map(|entry| entry.expect("there").path()).collect();
     traces.sort();
     for trace in &traces {
-        let calls = records(trace).len() as u64;
+        let calls = records(trace).iter().filter(|record| record.call != Call::ThreadEnd).count() as u64;
         assert_eq!((total(trace, "ops"), total(trace, "unknown_frees"), total(trace, "inferred_frees")), (calls, 0, 0));
         let json = shown(&["replay", &trace.display().to_string(), "--heap", "glibc", "--json"]);
         assert!(json.contains("\"digest\""), "{program:?}");
@@ -154,6 +162,7 @@ os.posix_spawn('/bin/true', ['true'], os.environ) and os.wait()";
     // What was started may be a wrapper: then the main trace is of its last image.
     let main = traces.iter().find(|trace| trace.ends_with("program.trace.zst")).expect("the main trace");
     assert!(threads(&records(main)) >= 4);
+    assert_eq!(ends(&records(main)), [1, 2, 3]);
 }
 
 #[test]
@@ -174,6 +183,7 @@ fn sizes_are_what_the_program_asked_for() {
             Call::Aligned { align, bytes, .. } if align == 256 => format!("aligned {align} {bytes}"),
             Call::Realloc { bytes, .. } if bytes >= 770_000 => format!("realloc {bytes}"),
             Call::Free { .. } if ids.contains(&record.id) => "free".to_owned(),
+            Call::ThreadEnd => "end".to_owned(),
             _ => continue,
         };
         ids.push(record.id);
@@ -188,6 +198,7 @@ fn sizes_are_what_the_program_asked_for() {
         "free by 0",
         "malloc 770005 by 1",
         "free by 1",
+        "end by 1",
         "free by 0",
         "free by 0",
     ];
@@ -322,12 +333,74 @@ fn a_program_that_is_not_there_is_named() {
     assert!(said.contains("no raw recording is in it"), "{said}");
 }
 
+/// The preload library declares what it uses of the C library itself: held against the headers of this machine and, where a cross
+/// compiler is (Debian: gcc-aarch64-linux-gnu, libc6-dev-arm64-cross), of the other one that it is for.
+#[test]
+fn what_is_declared_of_the_c_library_is_what_its_headers_say() {
+    const DECLARED: &str = include_str!("../../../sim/record/src/c.rs");
+    let named = |name: &str| match name {
+        "SC_PAGESIZE" => "_SC_PAGESIZE".to_owned(),
+        "PROT_READ_WRITE" => "(PROT_READ | PROT_WRITE)".to_owned(),
+        name => name.to_owned(),
+    };
+    let mut text = String::from(
+        "#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+#include <pthread.h>
+int same[] = {
+",
+    );
+    let mut count = 0;
+    for line in DECLARED.lines().filter_map(|line| line.strip_prefix("pub(crate) const ")) {
+        let (name, rest) = line.split_once(':').expect("a name and a type");
+        let value = rest.split_once("= ").expect("a value").1.trim_end_matches(';').replace('_', "");
+        // A pointer of all ones is no constant for the compiler.
+        if value.contains("MAX") {
+            continue;
+        }
+        let value = value.strip_prefix("0o").map_or(value.clone(), |octal| format!("0{octal}"));
+        // An array of a negative length where they differ.
+        text += &format!("sizeof(char[{} == {value} ? 1 : -1]),\n", named(name));
+        count += 1;
+    }
+    assert!(count >= 19, "{count} constants");
+    for fact in [
+        "sizeof(struct timespec) == 16 && offsetof(struct timespec, tv_nsec) == 8",
+        "sizeof(struct rlimit) == 16 && offsetof(struct rlimit, rlim_max) == 8",
+        "sizeof(off_t) == 8 && sizeof(size_t) == 8 && sizeof(long) == 8 && sizeof(pid_t) == 4 && sizeof(mode_t) == 4",
+        "sizeof(pthread_key_t) == 4 && (pthread_key_t)-1 > 0 && PTHREAD_DESTRUCTOR_ITERATIONS == 4",
+    ] {
+        text += &format!("sizeof(char[{fact} ? 1 : -1]),\n");
+    }
+    text += "};\n";
+    let folder = folder();
+    let file = folder.path().join("same.c");
+    std::fs::write(&file, text).expect("a folder for tests");
+    for compiler in ["cc", "aarch64-linux-gnu-gcc"] {
+        if is_skipped("headers of the C library", &[compiler]) {
+            continue;
+        }
+        let checked =
+            Command::new(compiler).args(["-Wno-all", "-fsyntax-only"]).arg(&file).output().expect("a compiler");
+        assert!(checked.status.success(), "{compiler}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
 /// Files of the tools themselves: `heaptrack ls`, `heaptrack --raw ls` (1.4.0), and a program that calls `mtrace` (glibc 2.36).
 #[test]
 fn recordings_of_other_tools_are_imported_and_replayed() {
     let folder = folder();
     let out = folder.path().join("imported.trace.zst").display().to_string();
-    for (file, calls) in [("heaptrack-ls.zst", 299), ("heaptrack-ls.raw.zst", 299), ("mtrace.txt", 11)] {
+    for (file, calls) in
+        [("heaptrack-ls.zst", 299), ("heaptrack-ls.gz", 299), ("heaptrack-ls.raw.zst", 299), ("mtrace.txt", 11)]
+    {
         let said = shown(&["import", &format!("tests/data/import/{file}"), "--out", &out]);
         assert!(said.contains(&format!("  {calls} calls, peak ")), "{file}: {said}");
         assert_eq!(records(Path::new(&out)).len(), calls, "{file}");

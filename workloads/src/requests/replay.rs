@@ -174,5 +174,6 @@ fn request(recorded: &Recorded, call: Call) -> Request {
         Call::Aligned { slot, align, bytes } => Request::AlignedAlloc { slot, align, bytes, touch: touch(bytes) },
         Call::Realloc { slot, bytes } => Request::Realloc { slot, bytes, touch: touch(bytes) },
         Call::Free { slot } => Request::Free { slot },
+        Call::ThreadEnd => Request::EndThread,
     }
 }

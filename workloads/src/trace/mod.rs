@@ -2,7 +2,7 @@
 //!
 //! Two formats are told apart by their first line:
 //! - a heap trace, version 1: `# heap trace v1`, then one call a line (`m DT ID SIZE`, `c DT ID COUNT SIZE`, `r DT ID OLD SIZE`,
-//!   `a DT ID ALIGN SIZE`, `f DT ID`, `t THREAD`), plain, zstd or gzip. IDs rise; none is used twice.
+//!   `a DT ID ALIGN SIZE`, `f DT ID`, `x DT`; `t THREAD` says whose the calls after it are), plain, zstd or gzip. IDs rise; none is used twice.
 //! - the `.rep` files of the malloc lab: four lines of numbers (heap size, ids, calls, weight), then `a ID SIZE`, `r ID SIZE`,
 //!   `f ID`. An id may be used again once it is free.
 //!
@@ -14,6 +14,8 @@
 //! 2. `r DT ID 0 SIZE` makes a block, as `realloc(NULL, SIZE)` does; `f -1` in a `.rep` is `free(NULL)`, which does nothing.
 //! 3. Lines may end in CR LF, the last one in nothing; empty lines and comments are no records.
 //! 4. A line has at most 64 KiB.
+//! 5. `x` is the end of the thread that the calls around it are of. One that calls again has begun anew. A trace without such lines
+//!    says nothing about ends, and none is made up.
 
 mod ahead;
 mod gzip;
@@ -97,6 +99,8 @@ pub enum Call {
         /// Where it was.
         slot: Slot,
     },
+    /// The thread ends: no call, and of no block (the record's id is 0).
+    ThreadEnd,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -274,6 +278,7 @@ impl TraceReader {
             b'f' => Call::Free { slot: self.freed_block(id)? },
             b'c' => Call::Calloc { slot: self.new_block(id)?, count: third, bytes: fourth },
             b'r' => Call::Realloc { slot: self.moved_block(id, third)?, bytes: fourth },
+            b'x' => Call::ThreadEnd,
             _ => Call::Aligned { slot: self.new_block(id)?, align: third, bytes: fourth },
         };
         Ok(Some(Record { gap_ns, thread: self.thread, id, call }))
@@ -417,6 +422,7 @@ const fn fields_of(letter: u8) -> &'static [&'static str] {
         b'r' => &["DT", "ID", "OLD", "SIZE"],
         b'a' => &["DT", "ID", "ALIGN", "SIZE"],
         b'f' => &["DT", "ID"],
+        b'x' => &["DT"],
         _ => &[],
     }
 }

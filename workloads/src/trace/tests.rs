@@ -28,6 +28,7 @@ fn show(text: impl Into<Vec<u8>>) -> String {
                     Call::Aligned { slot, align, bytes } => format!("aligned {} {align} {bytes}", slot.0),
                     Call::Realloc { slot, bytes } => format!("realloc {} {bytes}", slot.0),
                     Call::Free { slot } => format!("free {}", slot.0),
+                    Call::ThreadEnd => "thread ends".to_owned(),
                 };
                 lines.push(format!("+{} t{} #{} {call}", record.gap_ns, record.thread.0, record.id));
             }
@@ -69,6 +70,17 @@ fn every_record_is_read_and_slots_are_dense() {
     +1 t3 #4 aligned 0 64 100
     +2 t0 #5 realloc 2 8
     +0 t0 #3 free 1
+    ");
+}
+
+#[test]
+fn ends_of_threads_are_records_without_a_block() {
+    assert_snapshot!(show(format!("{NATIVE}t 3\nm 10 1 472\nx 7\nx  2\nm 0 2 8\nx")), @"
+    +10 t3 #1 malloc 0 472
+    +7 t3 #0 thread ends
+    +2 t3 #0 thread ends
+    +0 t3 #2 malloc 1 8
+    t.trace: record 5 (line 8): `x` is no record
     ");
 }
 
@@ -146,7 +158,7 @@ fn what_no_program_can_have_called_is_an_error_with_its_past() {
 
 #[test]
 fn what_is_no_record_is_shown() {
-    assert_snapshot!(error("m 0 1 8\nx 0 1\n"), @"t.trace: record 2 (line 4): `x 0 1` is no record");
+    assert_snapshot!(error("m 0 1 8\ny 0 1\n"), @"t.trace: record 2 (line 4): `y 0 1` is no record");
     assert_snapshot!(error("m 0 1\n"), @"t.trace: record 1 (line 3): SIZE is missing");
     assert_snapshot!(error("m 0 1 8 9\n"), @"t.trace: record 1 (line 3): `9` is more than the record needs");
     assert_snapshot!(error("m 0 1 -8\n"), @"t.trace: record 1 (line 3): SIZE is no whole number, at `-8`");

@@ -38,7 +38,7 @@ pub struct Block {
 /// What was written, and what could not be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
-    /// Records written.
+    /// Calls written.
     pub calls: u64,
     /// Threads that made them.
     pub threads: u64,
@@ -185,6 +185,19 @@ impl<W: Write> TraceWriter<W> {
         Ok(writeln!(self.out, "r {gap} {id} {} {bytes}", old.id)?)
     }
 
+    /// The thread ends. One that made no call is passed over.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn thread_ends(&mut self) -> Result<(), WriteError> {
+        if !self.threads.contains(&self.thread) {
+            return Ok(());
+        }
+        self.begin_line()?;
+        let gap = self.gap();
+        Ok(writeln!(self.out, "x {gap}")?)
+    }
+
     /// A call that had no effect.
     pub fn refused(&mut self) {
         self.totals.refused += 1;
@@ -234,6 +247,10 @@ impl<W: Write> TraceWriter<W> {
 
     fn begin_record(&mut self) -> io::Result<()> {
         self.totals.calls += 1;
+        self.begin_line()
+    }
+
+    fn begin_line(&mut self) -> io::Result<()> {
         if self.written_thread != Some(self.thread) {
             writeln!(self.out, "t {}", self.thread)?;
             self.written_thread = Some(self.thread);
@@ -304,7 +321,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::trace::TraceReader;
+    use crate::trace::{Call, TraceReader};
 
     fn written(make: impl FnOnce(&mut TraceWriter<Vec<u8>>) -> Result<(), WriteError>) -> (String, Totals) {
         let mut writer = TraceWriter::new(Vec::new(), ["a test"]).expect("memory can be written");
@@ -312,8 +329,11 @@ mod tests {
         let (bytes, totals) = writer.finish("").expect("memory can be written");
         let text = String::from_utf8(bytes.clone()).expect("text");
         let mut reader = TraceReader::from_source("written", io::Cursor::new(bytes)).expect("a header");
-        while reader.next_record().expect("what is written can be read").is_some() {}
-        assert_eq!((reader.records(), reader.live_blocks()), (totals.calls, totals.live_at_end));
+        let mut calls = 0;
+        while let Some(record) = reader.next_record().expect("what is written can be read") {
+            calls += u64::from(record.call != Call::ThreadEnd);
+        }
+        assert_eq!((calls, reader.live_blocks()), (totals.calls, totals.live_at_end));
         (text, totals)
     }
 
@@ -366,6 +386,32 @@ mod tests {
         # ops 4 threads 1 unknown_frees 2 live_at_end 2 inferred_frees 1 refused 0
         ");
         assert_eq!((totals.unknown, totals.inferred), (2, 1));
+    }
+
+    #[test]
+    fn ends_of_threads_are_no_calls() {
+        let (text, totals) = written(|trace| {
+            trace.at(0, 1);
+            trace.malloc(1, 1)?;
+            trace.at(10, 0);
+            trace.malloc(2, 1)?;
+            trace.at(15, 1);
+            trace.thread_ends()?;
+            trace.at(16, 2);
+            trace.thread_ends()
+        });
+        assert_snapshot!(text, @"
+        # heap trace v1
+        # a test
+        t 1
+        m 0 1 1
+        t 0
+        m 10 2 1
+        t 1
+        x 5
+        # ops 2 threads 2 unknown_frees 0 live_at_end 2 inferred_frees 0 refused 0
+        ");
+        assert_eq!((totals.calls, totals.threads, totals.span_ns), (2, 2, 15));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::fmt;
 use framesim_models::heap::{HeapAllocator, HeapFreeError, SystemMemory};
 use framesim_models::kernel::AddressSpace;
 use framesim_models::{Address, Nanos, ThreadId, index};
+use framesim_workloads::requests::Slot;
 use framesim_workloads::trace::{Call, Record};
 
 use self::reading::{Place, Recorded, Row, bytes_asked, written};
@@ -218,11 +219,10 @@ impl<'a> Replay<'a> {
 
     fn make_untimed(&mut self, traced: &Record) -> Result<Option<Block>, BadCase> {
         let thread = if self.is_one_thread { ThreadId(0) } else { traced.thread };
-        let (Call::Malloc { slot, .. }
-        | Call::Calloc { slot, .. }
-        | Call::Aligned { slot, .. }
-        | Call::Realloc { slot, .. }
-        | Call::Free { slot }) = traced.call;
+        let Some(slot) = slot_of(traced.call) else {
+            self.end(thread);
+            return Ok(None);
+        };
         let slot = index(slot.0.into());
         if slot >= self.blocks.len() {
             self.blocks.resize(slot + 1, None);
@@ -237,7 +237,7 @@ impl<'a> Replay<'a> {
             (Call::Calloc { count, bytes, .. }, _) => heap.calloc(thread, count, bytes, space).ok(),
             (Call::Aligned { align, bytes, .. }, _) => heap.aligned_alloc(thread, align, bytes, space).ok(),
             (Call::Realloc { bytes, .. }, Some((at, _))) => heap.realloc(thread, at, bytes, space).ok().flatten(),
-            (Call::Free { .. }, None) => None,
+            (Call::Free { .. }, None) | (Call::ThreadEnd, _) => None,
             (Call::Free { .. }, Some((at, _))) => {
                 let freed = heap.free(thread, at, space);
                 freed.map_err(|HeapFreeError(at)| BadCase(format!("the heap lost block {} at {at}", traced.id)))?;
@@ -250,6 +250,13 @@ impl<'a> Replay<'a> {
         self.blocks[slot] = Some((at, bytes));
         let usable = self.heap.usable_size(at).unwrap_or(0);
         Ok(Some((at, usable)))
+    }
+
+    /// A thread ends; where all calls are one thread's that one goes on.
+    fn end(&mut self, thread: ThreadId) {
+        if !self.is_one_thread {
+            self.heap.thread_exit(thread, &mut self.space);
+        }
     }
 
     /// Where a block is, as the recording would write it.
@@ -276,6 +283,18 @@ impl<'a> Replay<'a> {
             mapped: more_bytes(self.space.mapped_pages(), self.mapped_before),
             resident: more_bytes(self.space.resident_pages(), self.resident_before),
         }
+    }
+}
+
+/// The block of a call; none for the end of a thread.
+const fn slot_of(call: Call) -> Option<Slot> {
+    match call {
+        Call::Malloc { slot, .. }
+        | Call::Calloc { slot, .. }
+        | Call::Aligned { slot, .. }
+        | Call::Realloc { slot, .. }
+        | Call::Free { slot } => Some(slot),
+        Call::ThreadEnd => None,
     }
 }
 

@@ -25,7 +25,7 @@ pub(super) const fn bytes_asked(call: Call) -> Option<u64> {
     match call {
         Call::Malloc { bytes, .. } | Call::Realloc { bytes, .. } | Call::Aligned { bytes, .. } => Some(bytes),
         Call::Calloc { count, bytes, .. } => Some(count.saturating_mul(bytes)),
-        Call::Free { .. } => None,
+        Call::Free { .. } | Call::ThreadEnd => None,
     }
 }
 
@@ -38,6 +38,7 @@ pub(super) fn written(record: &Record) -> String {
         Call::Realloc { bytes, .. } => format!("r {id} {bytes}"),
         Call::Aligned { align, bytes, .. } => format!("a {id} {align} {bytes}"),
         Call::Free { .. } => format!("f {id}"),
+        Call::ThreadEnd => "x".to_owned(),
     }
 }
 
