@@ -119,6 +119,68 @@ fn a_series_has_a_row_for_each_side_and_moment() {
     }
 }
 
+/// The series of a heap on a trace: nanoseconds and resident bytes.
+fn residents(trace: &str, heap: &str) -> Vec<(u64, u64)> {
+    let folder = tempfile::tempdir().expect("a folder for tests");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    fs::write(path("fades.trace"), trace).expect("a folder for tests");
+    shown(&["compare", &path("fades.trace"), "--heap", &format!("{heap},bump"), "--series", &path("fades.csv")]);
+    let text = fs::read_to_string(path("fades.csv")).expect("it was written");
+    let rows = text.lines().filter(|line| line.starts_with(heap)).map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        (cells[4].parse().expect("a number"), cells[9].parse().expect("a number"))
+    });
+    rows.collect()
+}
+
+/// Of jemalloc's free pages h(1 - t / 10 s) are there after t, h(x) being 6x^5 - 15x^4 + 10x^3.
+#[test]
+fn free_pages_of_jemalloc_fade_on_the_clock_of_the_run() {
+    let mut trace = String::from("# heap trace v1\n");
+    // Every other block is freed, so that none merges; then each second 3,000 calls, for it to look at the clock.
+    for id in 1..=400 {
+        trace += &format!("m 1000 {id} 102400\n");
+    }
+    for id in (1..=400).step_by(2) {
+        trace += &format!("f 1000 {id}\n");
+    }
+    trace += "m 0 401 8\n";
+    for call in 0..39_000_u64 {
+        let gap = if call % 3_000 == 0 { 1_000_000_000 } else { 0 };
+        trace += &format!("r {gap} {} {} {}\n", call + 402, call + 401, 7 + call % 2);
+    }
+    let rows = residents(&trace, "jemalloc");
+    let at = |second: u64| rows.iter().rfind(|(time, _)| *time / 1_000_000_000 == second).expect("a row each second").1;
+    let (all, end) = (at(0), at(12));
+    assert!(all - end > 19 << 20, "{all} and {end}: half of the 40 MiB");
+    // Before the first second is over nobody looks: from there on they count as free.
+    for second in 1..=12_u64 {
+        let x = 11 - second.min(11);
+        let height = 6 * x.pow(5) + 1_000 * x.pow(3) - 150 * x.pow(4);
+        let expected = end + (all - end) * height / 100_000;
+        // An epoch more or less.
+        assert!(at(second).abs_diff(expected) < (all - end) / 50, "{second} s: {}, expected {expected}", at(second));
+    }
+}
+
+/// mimalloc gives freed slices back at the first free from 25 ms on after they were freed, 1 ms more for each further one.
+#[test]
+fn free_slices_of_mimalloc_go_back_on_the_clock_of_the_run() {
+    let resident_after_a_free_at = |ms: u64| {
+        let mut trace = String::from("# heap trace v1\n");
+        for id in 1..25 {
+            trace += &format!("m 0 {id} 1048576\n");
+        }
+        // Freed within the third millisecond: they go at 3 + 25 + 10, or a millisecond later if that is extended.
+        for id in 9..20 {
+            trace += &format!("f 0 {id}\n");
+        }
+        trace += &format!("m {ms}000000 25 3145728\nf 0 25\n");
+        residents(&trace, "mimalloc").last().expect("a row for each call").1 >> 20
+    };
+    assert_eq!([30, 38, 39, 60].map(resident_after_a_free_at), [27, 27, 13, 13]);
+}
+
 #[test]
 fn mistakes_get_a_reason_and_a_way_out() {
     assert_snapshot!(refused(2, &["compare", LS, "--heap", "glibc,dlmaloc"]), @"error: --heap dlmaloc: unknown heap `dlmaloc`; did you mean `dlmalloc`? (`framesim list heaps` names all)");
