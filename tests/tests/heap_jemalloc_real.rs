@@ -30,6 +30,12 @@ fn ten_million_random_calls_are_answered_as_by_the_real_one() {
     fuzz(&JemallocOptions { dirty_decay_ms: SLOWLY, ..Default::default() }, 1_000, 30_000, 10_000_000);
 }
 
+/// Found by the long run: slabs were taken in another order than by age, since the root of their heap went while others waited.
+#[test]
+fn slabs_are_taken_in_the_order_of_the_real_ones_heap() {
+    fuzz(&JemallocOptions { dirty_decay_ms: SLOWLY, ..Default::default() }, 1_010, 30_000, 1);
+}
+
 #[test]
 fn what_is_purged_at_once_or_never_lies_as_in_the_real_one() {
     for dirty_decay_ms in [0, -1] {

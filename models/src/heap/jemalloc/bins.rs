@@ -54,13 +54,12 @@ impl Arena {
             return Ok(current);
         }
         bin.current = None;
-        let number = match bin.others.first() {
+        let number = match bin.others.pop_first(&mut store.extents) {
             NONE => {
                 let pages = self.take(store, SMALL[usize::from(class)].slab_bytes, PAGE_BYTES, os)?;
                 store.make_slab(pages.id, class, os)
             }
             oldest => {
-                bin.others.remove(&mut store.extents, oldest);
                 let State::Slab(number) = store.extent(oldest).state else {
                     unreachable!("a bin holds slabs, not extent {oldest}");
                 };

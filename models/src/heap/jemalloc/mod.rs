@@ -11,7 +11,8 @@
 //! 2. Each thread has a stack of free blocks for each class to 32 KiB. `malloc` pops; an empty stack of a small class is refilled
 //!    with half of what it holds (or less, by rule 4). `free` pushes; of a full stack the older half goes back first.
 //! 3. A small class takes regions from the lowest free address of its current slab; when that is full, the oldest slab that
-//!    is not becomes the current one, else a new slab. Empty slabs are freed at once.
+//!    is not becomes the current one, else a new slab. Empty slabs are freed at once. What is the oldest here and in rule 5 is what the
+//!    real heap takes for it (`age_heap` says when it errs).
 //! 4. Each 64 KiB that a thread has allocated, and each 64 KiB that it has freed, one of its stacks is looked at, in turn: three
 //!    quarters of what was not used since the last look go back, and refills become half as long; where it ran empty, twice.
 //! 5. Extents are dirty when freed, and retained when purged. A request takes, of the dirty extents that are long enough,

@@ -20,6 +20,9 @@ pub(super) struct Shelf {
     state: State,
     /// By page class.
     heaps: Vec<AgeHeap>,
+    /// Of each heap that has any, the age of its first as it was noted last (`heap_min`): first ones are compared by it, so that not
+    /// all of them need be found.
+    least: Vec<(u64, u64)>,
     occupied: [u64; 4],
     /// Ends of the list by age of freeing.
     pub oldest: ExtentId,
@@ -32,6 +35,7 @@ impl Shelf {
         Shelf {
             state,
             heaps: vec![AgeHeap::default(); PAGE_CLASSES],
+            least: vec![(0, 0); PAGE_CLASSES],
             occupied: [0; 4],
             oldest: NONE,
             newest: NONE,
@@ -48,10 +52,13 @@ impl Shelf {
         let newest = std::mem::replace(&mut self.newest, id);
         let extent = store.extent_mut(id);
         (extent.state, extent.older, extent.newer) = (self.state, newest, NONE);
-        let (class, pages) = (heap_class(extent.bytes), extent.bytes / PAGE_BYTES);
+        let (class, pages, age) = (heap_class(extent.bytes), extent.bytes / PAGE_BYTES, extent.age());
         match newest {
             NONE => self.oldest = id,
             newest => store.extent_mut(newest).newer = id,
+        }
+        if self.heaps[class].is_empty() || age < self.least[class] {
+            self.least[class] = age;
         }
         self.heaps[class].insert(&mut store.extents, id);
         self.occupied[class / 64] |= 1 << (class % 64);
@@ -63,7 +70,7 @@ impl Shelf {
         let extent = store.extent_mut(id);
         extent.state = State::Taken;
         let (older, newer) = (extent.older, extent.newer);
-        let (class, pages) = (heap_class(extent.bytes), extent.bytes / PAGE_BYTES);
+        let (class, pages, age) = (heap_class(extent.bytes), extent.bytes / PAGE_BYTES, extent.age());
         match older {
             NONE => self.oldest = newer,
             older => store.extent_mut(older).newer = newer,
@@ -75,12 +82,15 @@ impl Shelf {
         self.heaps[class].remove(&mut store.extents, id);
         if self.heaps[class].is_empty() {
             self.occupied[class / 64] &= !(1 << (class % 64));
+        } else if age == self.least[class] {
+            let first = self.heaps[class].first(&mut store.extents);
+            self.least[class] = store.extent(first).age();
         }
         self.pages -= pages;
     }
 
     /// The extent that serves a request, still in the shelf; [`NONE`] where no one can (`eset_fit`).
-    pub(super) fn fit(&self, store: &mut Store, bytes: u64, align: u64) -> ExtentId {
+    pub(super) fn fit(&mut self, store: &mut Store, bytes: u64, align: u64) -> ExtentId {
         let align = align.max(PAGE_BYTES);
         let Some(roomy) = bytes.checked_add(align - PAGE_BYTES) else { return NONE };
         match self.first_fit(store, roomy) {
@@ -90,28 +100,28 @@ impl Shelf {
     }
 
     /// Of the first extents of all heaps that are long enough, the oldest and lowest.
-    fn first_fit(&self, store: &mut Store, bytes: u64) -> ExtentId {
-        let mut best = NONE;
-        for class in self.occupied_from(page_class(quantize_ceil(bytes))) {
+    fn first_fit(&mut self, store: &mut Store, bytes: u64) -> ExtentId {
+        let (mut best, mut least) = (NONE, (0, 0));
+        for class in occupied_from(self.occupied, page_class(quantize_ceil(bytes))) {
             let is_too_long = page_class_bytes(class) >> FIT_SHIFT_MAX > bytes;
             if self.state == State::Dirty && is_too_long {
                 break;
             }
             store.searched += 1;
-            let first = self.heaps[class].first();
-            if best == NONE || store.extent(first).age() < store.extent(best).age() {
-                best = first;
+            if best == NONE || self.least[class] < least {
+                (best, least) = (self.heaps[class].first(&mut store.extents), self.least[class]);
             }
         }
         best
     }
 
     /// The first extent of a heap that has room at its aligned place, of the heaps too short for any alignment.
-    fn aligned_fit(&self, store: &mut Store, bytes: u64, roomy: u64, align: u64) -> ExtentId {
+    fn aligned_fit(&mut self, store: &mut Store, bytes: u64, roomy: u64, align: u64) -> ExtentId {
         let end = page_class(quantize_ceil(roomy));
-        for class in self.occupied_from(page_class(quantize_ceil(bytes))).take_while(|&class| class < end) {
+        let classes = occupied_from(self.occupied, page_class(quantize_ceil(bytes)));
+        for class in classes.take_while(|&class| class < end) {
             store.searched += 1;
-            let first = self.heaps[class].first();
+            let first = self.heaps[class].first(&mut store.extents);
             let extent = store.extent(first);
             let fits = |at: u64| at < extent.end() && extent.end() - at >= bytes;
             if extent.base.checked_next_multiple_of(align).is_some_and(fits) {
@@ -119,20 +129,6 @@ impl Shelf {
             }
         }
         NONE
-    }
-
-    /// Classes whose heaps have extents, from `class` up.
-    fn occupied_from(&self, class: usize) -> impl Iterator<Item = usize> {
-        let first = class / 64;
-        let above = move |word: usize| if word == first { u64::MAX << (class % 64) } else { u64::MAX };
-        (first..self.occupied.len()).flat_map(move |word| {
-            let mut bits = self.occupied[word] & above(word);
-            std::iter::from_fn(move || {
-                let bit = (bits != 0).then(|| bits.trailing_zeros())?;
-                bits &= bits - 1;
-                Some(word * 64 + index(bit.into()))
-            })
-        })
     }
 
     /// Every extent, the first freed first.
@@ -148,6 +144,20 @@ impl Shelf {
         };
         self.heaps.iter().enumerate().flat_map(of).collect()
     }
+}
+
+/// Classes whose bits are set, from `class` up.
+fn occupied_from(occupied: [u64; 4], class: usize) -> impl Iterator<Item = usize> {
+    let first = class / 64;
+    let above = move |word: usize| if word == first { u64::MAX << (class % 64) } else { u64::MAX };
+    (first..occupied.len()).flat_map(move |word| {
+        let mut bits = occupied[word] & above(word);
+        std::iter::from_fn(move || {
+            let bit = (bits != 0).then(|| bits.trailing_zeros())?;
+            bits &= bits - 1;
+            Some(word * 64 + index(bit.into()))
+        })
+    })
 }
 
 /// The class of the heap that an extent of so many bytes is in.
