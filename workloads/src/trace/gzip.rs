@@ -124,6 +124,9 @@ mod tests {
 
     #[test]
     fn what_follows_the_members_is_damage() {
-        assert!(matches!(error([packed(b"first\n"), b"garbage of some bytes".to_vec()].concat()), UnpackError::Damaged(..)));
+        assert!(matches!(
+            error([packed(b"first\n"), b"garbage of some bytes".to_vec()].concat()),
+            UnpackError::Damaged(..)
+        ));
     }
 }
