@@ -2,10 +2,10 @@
 //!
 //!     cargo bench -p framesim-bench --bench replay
 //!
-//! Real: malloc of the C library with every page written (`tests/real/replay.c`). Whole: what `framesim replay` does, from
-//! the text to the last event: a thread that parses, the heap, the kernel with page tables and frames, the digest. Its rate is
-//! given by the clock, and by the processor time of the simulation's own thread: what the clock says on a machine with
-//! nothing else to do.
+//! Real: malloc of the C library with every page written (`tests/real/replay.c`), in processor time. Whole: what `framesim replay`
+//! does, from the text to the last event: threads that unpack and parse, the heap, the kernel with page tables and frames, the
+//! reports of heaps, the digest; of the plain text and of the packed one. Its rate is given by the clock, and by the processor
+//! time of the simulation's own thread: what the clock says on a machine with nothing else to do and processors enough.
 #![allow(clippy::disallowed_types, clippy::print_stdout, reason = "a benchmark measures time and prints it")]
 #![allow(clippy::float_arithmetic, clippy::cast_precision_loss, reason = "and prints it as a decimal")]
 
@@ -28,8 +28,28 @@ struct Best {
     parse: f64,
     unpack: f64,
     real: f64,
-    whole: f64,
+    plain: Whole,
+    packed: Whole,
+}
+
+/// Of a whole replay, by the clock and by the processor time of its own thread.
+#[derive(Default)]
+struct Whole {
+    clock: f64,
     own_thread: f64,
+}
+
+impl Whole {
+    fn see(&mut self, calls: usize, trace: &Path) {
+        let (clock, own_thread) = replay(trace);
+        self.clock = self.clock.max(rate(calls, clock));
+        self.own_thread = self.own_thread.max(rate(calls, own_thread));
+    }
+
+    fn report(&self, name: &str) {
+        println!("  {name:22} {:7.1} million calls a second by the clock", self.clock);
+        println!("                         {:7.1} by its own thread's processor time", self.own_thread);
+    }
 }
 
 fn main() {
@@ -46,14 +66,13 @@ fn main() {
     let mut best = Best::default();
     for _ in 0..ROUNDS {
         if let Ok(real) = &real {
-            let run = real.play(&calls, 1).expect("the real malloc can be called");
-            best.real = best.real.max(rate(calls.len(), run.nanos as f64));
+            let nanos = real.time(&calls, 1).expect("the real malloc can be called");
+            best.real = best.real.max(rate(calls.len(), nanos as f64));
         }
         best.parse = best.parse.max(rate(text.len(), parse(&text)));
         best.unpack = best.unpack.max(rate(text.len(), unpack(&packed)));
-        let (whole, own_thread) = replay(&plain);
-        best.whole = best.whole.max(rate(calls.len(), whole));
-        best.own_thread = best.own_thread.max(rate(calls.len(), own_thread));
+        best.plain.see(calls.len(), &plain);
+        best.packed.see(calls.len(), &packed);
     }
     std::fs::remove_file(&plain).expect("it was written above");
     report(&best, calls.len(), text.len(), real.as_ref().err());
@@ -67,8 +86,8 @@ fn report(best: &Best, calls: usize, bytes: usize, why_no_real: Option<&String>)
         None => println!("  real glibc 2.36        {:7.1} million calls a second", best.real),
         Some(why) => println!("  real glibc             skipped: {why}"),
     }
-    println!("  whole replay           {:7.1} by the clock", best.whole);
-    println!("                         {:7.1} by its own thread's processor time", best.own_thread);
+    best.plain.report("whole, plain");
+    best.packed.report("whole, packed");
 }
 
 /// Millions a second.

@@ -258,6 +258,12 @@ pub trait HeapAllocator: HeapState + Send {
     /// What the heap holds now.
     fn stats(&self) -> HeapStats;
 
+    /// Of [`stats`](Self::stats), what is counted after every call. A heap that need not look into its parts for it says so here.
+    #[inline]
+    fn totals(&self) -> HeapTotals {
+        self.stats().totals()
+    }
+
     /// Free pieces, in the order the model keeps them (list order, or by address), for maps and checks.
     fn for_each_free(&self, _visit: &mut dyn FnMut(Address, u64)) {}
 
@@ -316,6 +322,24 @@ pub struct HeapStats {
     pub cached: u64,
     /// Of `free`, bytes of slabs, spans or superblocks that are in use for one size class: free, but for that class alone.
     pub in_page: u64,
+    /// Address space taken from the kernel and not given back.
+    pub held: u64,
+}
+
+impl HeapStats {
+    /// The part of it that changes with every call.
+    #[inline]
+    #[must_use]
+    pub fn totals(&self) -> HeapTotals {
+        HeapTotals { usable: self.usable, held: self.held }
+    }
+}
+
+/// What a heap holds for its live blocks, and in all: some of [`HeapStats`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HeapTotals {
+    /// Usable bytes of live blocks.
+    pub usable: u64,
     /// Address space taken from the kernel and not given back.
     pub held: u64,
 }

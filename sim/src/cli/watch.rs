@@ -174,10 +174,13 @@ impl Watchers {
     /// Why it stopped before.
     pub fn run(&mut self, simulation: &mut Simulation, talk: Talk, until: Option<Nanos>) -> Result<(), RunStopped> {
         let progress = Progress::new(talk.quiet, until);
+        // Nobody who has stopped looking on begins again.
+        let mut is_idle = self.is_idle();
         while simulation.advance().map_err(RunStopped::Run)? {
             let happened = simulation.happened();
-            if !self.is_idle() {
+            if !is_idle {
                 self.see(simulation, happened).map_err(RunStopped::Watcher)?;
+                is_idle = self.is_idle();
             }
             if happened.event.is_multiple_of(STRIDE) {
                 progress.at(happened.time, happened.event);

@@ -1,14 +1,14 @@
 //! A request on its way through heap and kernel, up to where memory fails it.
 
 use framesim_models::frames::{FrameRequest, FrameRun};
-use framesim_models::heap::{Advice, HeapAllocator, MapRequest, OutOfMemory, ReallocError, SystemMemory};
+use framesim_models::heap::{Advice, HeapAllocator, HeapTotals, MapRequest, OutOfMemory, ReallocError, SystemMemory};
 use framesim_models::kernel::{self, Kernel, Region};
 use framesim_models::{Address, Nanos, Pid, ThreadId};
 use framesim_workloads::requests::{Request, Slot};
 
 use super::Simulation;
 use super::happened::{Call, Refusal};
-use super::heaps::{BlockChange, Holdings};
+use super::heaps::{BlockChange, Bound, Called, Footprint, Live, Moments};
 use super::process::{Attempt, Held, Memory, ProcessId, Stage};
 
 /// What came of trying a call.
@@ -98,23 +98,71 @@ impl Simulation {
         let record = &mut self.processes[main.index()];
         let (Some(memory), Some(pid)) = (record.memory.as_deref_mut(), record.name.pid) else { return };
         let group = &mut self.groups[record.name.group as usize];
-        let mut now = Holdings { live_bytes: memory.live_bytes, ..memory.holdings };
-        if let Some(heap) = &memory.heap {
-            let stats = heap.stats();
-            now.take_stats(&stats);
-            debug_assert_eq!(now.check(&stats), Ok(()), "live + internal + external = held");
-        }
+        // Number by number: what is put together in memory and compared as a whole costs more than all else here.
+        let totals = memory.heap.as_ref().map_or(HeapTotals::default(), |heap| heap.totals());
+        let before = memory.holdings.live;
+        let live = Live {
+            blocks: change.map_or(0, BlockChange::blocks),
+            asked: memory.live_bytes.wrapping_sub(before.asked),
+            usable: totals.usable.wrapping_sub(before.usable),
+        };
+        memory.holdings.live.change(live.blocks, live.asked, live.usable);
+        self.tally.live_changed(live);
+        let before = memory.holdings.footprint;
+        let (mut mapped, mut resident, mut lazy) = (before.mapped_pages, before.resident_pages, before.lazy_pages);
         if let Some(space) = self.machine.kernel.address_space(pid) {
-            now.mapped_pages = space.mapped_pages() - group.image.pages();
-            now.resident_pages = space.resident_pages() - group.image.pages();
-            now.lazy_pages = space.lazy_pages();
+            let image = group.image.pages();
+            (mapped, resident, lazy) =
+                (space.mapped_pages() - image, space.resident_pages() - image, space.lazy_pages());
         }
-        let blocks = memory.classes.as_deref_mut().zip(change);
-        if blocks.is_some() || now != memory.holdings {
-            group.heaps.called(self.now, &memory.holdings, &now, blocks, record.name.ordinal);
-            self.tally.holdings_changed(&memory.holdings, &now);
-            memory.holdings = now;
+        let is_same = before.heap_bytes == totals.held
+            && before.mapped_pages == mapped
+            && before.resident_pages == resident
+            && before.lazy_pages == lazy;
+        let now =
+            Footprint { heap_bytes: totals.held, mapped_pages: mapped, resident_pages: resident, lazy_pages: lazy };
+        if !is_same {
+            memory.holdings.footprint = now;
+            self.tally.footprint_changed(&before, &now);
         }
+        let moments = group.heaps.called(Called {
+            time: self.now,
+            live,
+            footprint: (!is_same).then_some((&before, &now)),
+            block: memory.classes.as_deref_mut().zip(change),
+            resized: &memory.resized,
+        });
+        let Some(heap) = memory.heap.as_deref() else { return };
+        debug_assert_eq!(memory.holdings.check(heap), Ok(()), "live + internal + external = held");
+        let is_told = !std::mem::replace(&mut memory.is_untold, true);
+        let are_too_many = is_told && group.heaps.note_untold(main);
+        if moments.are_any() || are_too_many {
+            self.keep_moments(main, moments);
+        }
+    }
+
+    /// Keeps the moments that a call of a process has made.
+    fn keep_moments(&mut self, main: ProcessId, moments: Moments) {
+        let name = self.processes[main.index()].name;
+        self.ask_untold(name.group);
+        let memory = self.processes[main.index()].memory.as_deref().expect("it has called its heap");
+        self.groups[name.group as usize].heaps.keep(moments, &memory.holdings, name.ordinal);
+    }
+
+    /// Asks heaps of a group that were called since they were asked last what of their memory is bound.
+    pub(super) fn ask_untold(&mut self, group: u32) {
+        let heaps = &mut self.groups[group as usize].heaps;
+        let untold = heaps.take_untold();
+        for &process in &untold {
+            // The process may have ended; who has its place now is in the list of its own group, if in any.
+            let record = &mut self.processes[process.index()];
+            let Some(memory) = record.memory.as_deref_mut().filter(|memory| memory.is_untold) else { continue };
+            let Some(heap) = memory.heap.as_deref().filter(|_| record.name.group == group) else { continue };
+            let bound = Bound::of(&heap.stats());
+            heaps.tell(&memory.holdings.bound, &bound);
+            (memory.holdings.bound, memory.is_untold) = (bound, false);
+        }
+        heaps.untold_was(untold);
     }
 }
 
@@ -136,14 +184,19 @@ impl Caller<'_> {
     fn begin(&mut self, call: &Call) -> Tried {
         match *call {
             Call::LifeOver { address, bytes } => self.free(address, bytes),
-            Call::Request(Request::Malloc { bytes, touch, .. }) => {
-                self.allocate(call, touch, |heap, thread, os| heap.malloc(thread, bytes, os))
+            Call::Request(Request::Malloc { slot, bytes, touch, life, .. }) => {
+                let block = self.allocate(bytes, touch, |heap, thread, os| heap.malloc(thread, bytes, os));
+                self.keep_if_written(block, |caller, block| caller.keep_malloced(slot, life, block, bytes))
             }
-            Call::Request(Request::Calloc { count, bytes, touch, .. }) => {
-                self.allocate(call, touch, |heap, thread, os| heap.calloc(thread, count, bytes, os))
+            Call::Request(Request::Calloc { slot, count, bytes, touch }) => {
+                let all = count.saturating_mul(bytes);
+                let block = self.allocate(all, touch, |heap, thread, os| heap.calloc(thread, count, bytes, os));
+                self.keep_if_written(block, |caller, block| caller.keep_in(slot, block, all))
             }
-            Call::Request(Request::AlignedAlloc { align, bytes, touch, .. }) => {
-                self.allocate(call, touch, |heap, thread, os| heap.aligned_alloc(thread, align, bytes, os))
+            Call::Request(Request::AlignedAlloc { slot, align, bytes, touch }) => {
+                let block =
+                    self.allocate(bytes, touch, |heap, thread, os| heap.aligned_alloc(thread, align, bytes, os));
+                self.keep_if_written(block, |caller, block| caller.keep_in(slot, block, bytes))
             }
             Call::Request(Request::Realloc { slot, bytes, touch }) => self.realloc(call, slot, bytes, touch),
             Call::Request(Request::Free { slot }) => self.free_slot(slot),
@@ -168,21 +221,37 @@ impl Caller<'_> {
         call(heap, self.thread, &mut os)
     }
 
+    /// Gets a block and writes to it; what came of it where there is none.
     #[inline]
     fn allocate(
         &mut self,
-        call: &Call,
+        bytes: u64,
         touch: u64,
         malloc: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> Result<Address, OutOfMemory>,
-    ) -> Tried {
+    ) -> Result<Address, Tried> {
         let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
         let mut system = self.kernel.memory(self.pid);
-        let Ok(block) = malloc(heap, self.thread, &mut system) else { return self.lacks(Region::Heap) };
-        self.change = Some(BlockChange::Got { asked: call.bytes().unwrap_or(0) });
+        let Ok(block) = malloc(heap, self.thread, &mut system) else { return Err(self.lacks(Region::Heap)) };
+        self.change = Some(BlockChange::Got { asked: bytes });
         if touch > 0 {
             system.touch(block, touch);
         }
-        self.written(call, block)
+        Ok(block)
+    }
+
+    /// Keeps a new block, unless frames were missing when it was written.
+    #[inline]
+    fn keep_if_written(&mut self, block: Result<Address, Tried>, keep: impl FnOnce(&mut Self, Address)) -> Tried {
+        match block {
+            Ok(block) => match self.is_written(block) {
+                Ok(()) => {
+                    keep(self, block);
+                    Tried::At(block)
+                }
+                Err(lacks) => lacks,
+            },
+            Err(lacks) => lacks,
+        }
     }
 
     /// Writes the first `touch` bytes of a block that was got just now.
@@ -193,37 +262,46 @@ impl Caller<'_> {
         self.written(call, block)
     }
 
-    /// The block is there and was written, unless frames were missing.
+    /// What was written to a block has its frames, or what it lacks.
     #[inline]
-    fn written(&mut self, call: &Call, block: Address) -> Tried {
-        if let Some(unmet) = self.kernel.take_unmet(self.pid, self.thread) {
-            return Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block });
+    fn is_written(&mut self, block: Address) -> Result<(), Tried> {
+        match self.kernel.take_unmet(self.pid, self.thread) {
+            None => Ok(()),
+            Some(unmet) => Err(Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block })),
         }
-        self.keep(call, block);
-        Tried::At(block)
+    }
+
+    /// The block is there and was written, unless frames were missing.
+    fn written(&mut self, call: &Call, block: Address) -> Tried {
+        self.keep_if_written(Ok(block), |caller, block| caller.keep(call, block))
     }
 
     /// Puts a finished block where the request says.
-    #[inline]
     fn keep(&mut self, call: &Call, at: Address) {
         let Call::Request(request) = *call else { return };
-        let bytes = call.bytes().unwrap_or(0);
         match request {
-            Request::Malloc { slot, life, .. } => {
-                self.memory.live_bytes += bytes;
-                if let Some(slot) = slot {
-                    self.memory.hold(slot, Held::Block { at, bytes });
-                }
-                if let Some(life) = life {
-                    self.begun = Some((Nanos(self.now.0.saturating_add(life.0)), at, bytes));
-                }
-            }
-            Request::Calloc { slot, .. } | Request::AlignedAlloc { slot, .. } => {
-                self.memory.live_bytes += bytes;
-                self.memory.hold(slot, Held::Block { at, bytes });
-            }
+            Request::Malloc { slot, bytes, life, .. } => self.keep_malloced(slot, life, at, bytes),
+            Request::Calloc { slot, count, bytes, .. } => self.keep_in(slot, at, count.saturating_mul(bytes)),
+            Request::AlignedAlloc { slot, bytes, .. } => self.keep_in(slot, at, bytes),
             _ => {}
         }
+    }
+
+    #[inline]
+    fn keep_malloced(&mut self, slot: Option<Slot>, life: Option<Nanos>, at: Address, bytes: u64) {
+        self.memory.live_bytes += bytes;
+        if let Some(slot) = slot {
+            self.memory.hold(slot, Held::Block { at, bytes });
+        }
+        if let Some(life) = life {
+            self.begun = Some((Nanos(self.now.0.saturating_add(life.0)), at, bytes));
+        }
+    }
+
+    #[inline]
+    fn keep_in(&mut self, slot: Slot, at: Address, bytes: u64) {
+        self.memory.live_bytes += bytes;
+        self.memory.hold(slot, Held::Block { at, bytes });
     }
 
     /// A realloc holds its new block at once: the old one is gone, whether the new one can be written or not.
@@ -231,9 +309,10 @@ impl Caller<'_> {
         let (moved, old_bytes, change) = match self.memory.held(slot) {
             Held::Block { at, bytes: from } => {
                 let usable = self.on_heap(|heap, _, _| heap.usable_size(at));
-                let from_usable = usable.expect("a block in a slot is live");
+                let usable = usable.expect("a block in a slot is live");
+                self.memory.resized = Live { blocks: 1, asked: from, usable };
                 let moved = self.on_heap(|heap, thread, os| heap.realloc(thread, at, bytes, os));
-                (moved, from, BlockChange::Resized { from, from_usable, to: bytes })
+                (moved, from, BlockChange::Resized { asked: bytes })
             }
             _ => {
                 let got = self.on_heap(|heap, thread, os| Ok(Some(heap.malloc(thread, bytes, os)?)));
@@ -266,7 +345,7 @@ impl Caller<'_> {
         self.free(at, bytes)
     }
 
-    #[inline]
+    #[inline(always)]
     fn free(&mut self, at: Address, bytes: u64) -> Tried {
         let freed = self.on_heap(|heap, thread, os| heap.free(thread, at, os));
         freed.expect("a block in a slot is live");

@@ -2,17 +2,17 @@
 
 use framesim_models::Nanos;
 use framesim_models::kernel::Work;
-use framesim_workloads::requests::Request;
 use framesim_workloads::spec;
-use serde::{Deserialize, Serialize};
 
-use super::happened::Call;
-use super::process::{Attempt, Stage};
+use super::happened::{KINDS, Kind};
+use super::process::Stage;
 
 /// The workload's cost table for pages of one size.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub(super) struct Costs {
     table: spec::Costs,
+    /// What a call costs where it does not reach the kernel's memory, by [`Kind`].
+    by_kind: [u64; KINDS],
     /// Zeroing one page of the machine: the table's is for 4 KiB.
     zero_page: u64,
 }
@@ -44,14 +44,20 @@ impl Spent {
 impl Costs {
     pub(super) fn new(table: spec::Costs, page_bytes: u64) -> Costs {
         let zero_page = u128::from(table.zero_page.0) * u128::from(page_bytes) / 4096;
-        Costs { table, zero_page: u64::try_from(zero_page).unwrap_or(u64::MAX) }
+        let mut by_kind = [0; KINDS];
+        for kind in Kind::ALL {
+            by_kind[kind as usize] = base(&table, kind);
+        }
+        Costs { table, by_kind, zero_page: u64::try_from(zero_page).unwrap_or(u64::MAX) }
     }
 
-    /// The cost of a service.
+    /// The cost of a service that tried such a call.
     #[inline]
-    pub(super) fn of(&self, attempt: &Attempt, spent: &Spent, switched: bool) -> Nanos {
+    pub(super) fn of(&self, kind: Kind, stage: Stage, spent: &Spent, switched: bool) -> Nanos {
+        // What goes on after a wait has paid at its beginning.
+        let base = if stage == Stage::Begun { self.by_kind[kind as usize] } else { 0 };
         if spent.is_nothing() && !switched {
-            return Nanos(self.base(attempt));
+            return Nanos(base);
         }
         let switch = if switched { self.table.context_switch.0 } else { 0 };
         let kernel = [
@@ -59,41 +65,21 @@ impl Costs {
             spent.faults.saturating_mul(self.table.fault.0),
             spent.zeroed.saturating_mul(self.zero_page),
         ];
-        Nanos(kernel.iter().fold(switch.saturating_add(self.base(attempt)), |sum, cost| sum.saturating_add(*cost)))
+        Nanos(kernel.iter().fold(switch.saturating_add(base), |sum, cost| sum.saturating_add(*cost)))
     }
+}
 
-    /// What the call costs where it does not reach the kernel's memory.
-    #[inline]
-    fn base(&self, attempt: &Attempt) -> u64 {
-        // What goes on after a wait has paid at its beginning.
-        if attempt.stage != Stage::Begun {
-            return 0;
-        }
-        match attempt.call {
-            Call::Start => self.table.spawn.0,
-            Call::Exit(_) | Call::Request(Request::Exit) => self.table.exit.0,
-            Call::ThreadStart { .. } => self.table.thread_start.0,
-            Call::ThreadEnd => self.table.thread_end.0,
-            Call::LifeOver { .. } | Call::Request(Request::Free { .. }) => self.table.free.0,
-            Call::Request(
-                Request::Malloc { .. }
-                | Request::Calloc { .. }
-                | Request::AlignedAlloc { .. }
-                | Request::Realloc { .. },
-            ) => self.table.malloc.0,
-            // System calls that the kernel's own counts do not know: they take no part in an address space.
-            Call::Join | Call::Request(Request::Take { .. } | Request::Give { .. } | Request::Spawn { .. }) => {
-                self.table.system_call.0
-            }
-            Call::Request(
-                Request::Touch { .. }
-                | Request::Mmap { .. }
-                | Request::Munmap { .. }
-                | Request::DontNeed { .. }
-                | Request::Sleep
-                | Request::EndThread,
-            )
-            | Call::Kill => 0,
-        }
+/// What a call costs where it does not reach the kernel's memory.
+fn base(table: &spec::Costs, kind: Kind) -> u64 {
+    match kind {
+        Kind::Start => table.spawn.0,
+        Kind::Exit | Kind::ExitDone | Kind::ExitLifeTime | Kind::ExitRefused => table.exit.0,
+        Kind::ThreadStart => table.thread_start.0,
+        Kind::ThreadEnd => table.thread_end.0,
+        Kind::LifeOver | Kind::Free => table.free.0,
+        Kind::Malloc | Kind::Calloc | Kind::AlignedAlloc | Kind::Realloc => table.malloc.0,
+        // System calls that the kernel's own counts do not know: they take no part in an address space.
+        Kind::Join | Kind::Take | Kind::Give | Kind::Spawn => table.system_call.0,
+        Kind::Touch | Kind::Mmap | Kind::Munmap | Kind::DontNeed | Kind::Sleep | Kind::EndThread | Kind::Kill => 0,
     }
 }

@@ -227,7 +227,7 @@ impl Call {
             Call::Request(request) => postcard::to_slice(request, &mut bytes).map_or(0, |written| written.len()),
             _ => 0,
         };
-        trajectory.absorb_pair(self.code() << 32 | u64::from(thread.0), written as u64);
+        trajectory.absorb_pair((self.kind() as u64) << 32 | u64::from(thread.0), written as u64);
         for word in bytes[..written].chunks(16) {
             let mut padded = [0; 16];
             padded[..word.len()].copy_from_slice(word);
@@ -235,21 +235,103 @@ impl Call {
         }
     }
 
-    /// A number for the digest, which never changes.
-    fn code(&self) -> u64 {
+    /// What kind of call it is.
+    #[inline]
+    pub(super) fn kind(&self) -> Kind {
+        if let Call::Exit(reason) = self {
+            return match reason {
+                ExitReason::Done => Kind::ExitDone,
+                ExitReason::LifeTime => Kind::ExitLifeTime,
+                ExitReason::Refused => Kind::ExitRefused,
+            };
+        }
         match self {
-            Call::Start => 1,
-            Call::LifeOver { .. } => 2,
-            Call::Exit(ExitReason::Done) => 3,
-            Call::Exit(ExitReason::LifeTime) => 4,
-            Call::Exit(ExitReason::Refused) => 5,
-            Call::Kill => 6,
-            Call::ThreadStart { .. } => 7,
-            Call::ThreadEnd => 8,
-            Call::Join => 9,
-            Call::Request(request) => 16 + request_code(request),
+            Call::Start => Kind::Start,
+            Call::LifeOver { .. } => Kind::LifeOver,
+            Call::Exit(_) => Kind::ExitDone,
+            Call::Kill => Kind::Kill,
+            Call::ThreadStart { .. } => Kind::ThreadStart,
+            Call::ThreadEnd => Kind::ThreadEnd,
+            Call::Join => Kind::Join,
+            Call::Request(Request::Malloc { .. }) => Kind::Malloc,
+            Call::Request(Request::Calloc { .. }) => Kind::Calloc,
+            Call::Request(Request::AlignedAlloc { .. }) => Kind::AlignedAlloc,
+            Call::Request(Request::Realloc { .. }) => Kind::Realloc,
+            Call::Request(Request::Free { .. }) => Kind::Free,
+            Call::Request(Request::Touch { .. }) => Kind::Touch,
+            Call::Request(Request::Take { .. }) => Kind::Take,
+            Call::Request(Request::Give { .. }) => Kind::Give,
+            Call::Request(Request::Mmap { .. }) => Kind::Mmap,
+            Call::Request(Request::Munmap { .. }) => Kind::Munmap,
+            Call::Request(Request::DontNeed { .. }) => Kind::DontNeed,
+            Call::Request(Request::Spawn { .. }) => Kind::Spawn,
+            Call::Request(Request::Sleep) => Kind::Sleep,
+            Call::Request(Request::Exit) => Kind::Exit,
+            Call::Request(Request::EndThread) => Kind::EndThread,
         }
     }
+}
+
+/// A call without what it is about. Its number goes into digests and never changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Start = 1,
+    LifeOver = 2,
+    ExitDone = 3,
+    ExitLifeTime = 4,
+    ExitRefused = 5,
+    Kill = 6,
+    ThreadStart = 7,
+    ThreadEnd = 8,
+    Join = 9,
+    Malloc = 16,
+    Calloc = 17,
+    AlignedAlloc = 18,
+    Realloc = 19,
+    Free = 20,
+    Touch = 21,
+    Take = 22,
+    Give = 23,
+    Mmap = 24,
+    Munmap = 25,
+    DontNeed = 26,
+    Spawn = 27,
+    Sleep = 28,
+    Exit = 29,
+    EndThread = 30,
+}
+
+/// Room in a table by the number of a kind.
+pub(super) const KINDS: usize = 32;
+
+impl Kind {
+    /// All of them, in order.
+    pub(super) const ALL: [Kind; 24] = [
+        Kind::Start,
+        Kind::LifeOver,
+        Kind::ExitDone,
+        Kind::ExitLifeTime,
+        Kind::ExitRefused,
+        Kind::Kill,
+        Kind::ThreadStart,
+        Kind::ThreadEnd,
+        Kind::Join,
+        Kind::Malloc,
+        Kind::Calloc,
+        Kind::AlignedAlloc,
+        Kind::Realloc,
+        Kind::Free,
+        Kind::Touch,
+        Kind::Take,
+        Kind::Give,
+        Kind::Mmap,
+        Kind::Munmap,
+        Kind::DontNeed,
+        Kind::Spawn,
+        Kind::Sleep,
+        Kind::Exit,
+        Kind::EndThread,
+    ];
 }
 
 fn request_name(request: &Request) -> &'static str {
@@ -269,26 +351,6 @@ fn request_name(request: &Request) -> &'static str {
         Request::Sleep => "sleep",
         Request::EndThread => "end_thread",
         Request::Exit => "exit",
-    }
-}
-
-fn request_code(request: &Request) -> u64 {
-    match request {
-        Request::Malloc { .. } => 0,
-        Request::Calloc { .. } => 1,
-        Request::AlignedAlloc { .. } => 2,
-        Request::Realloc { .. } => 3,
-        Request::Free { .. } => 4,
-        Request::Touch { .. } => 5,
-        Request::Take { .. } => 6,
-        Request::Give { .. } => 7,
-        Request::Mmap { .. } => 8,
-        Request::Munmap { .. } => 9,
-        Request::DontNeed { .. } => 10,
-        Request::Spawn { .. } => 11,
-        Request::Sleep => 12,
-        Request::Exit => 13,
-        Request::EndThread => 14,
     }
 }
 
@@ -313,7 +375,7 @@ impl Happened {
         let who = (u64::from(self.process.group) << 32) | u64::from(self.process.ordinal);
         trajectory.absorb_pair(self.time.0, who);
         // Places are below 2^48: addresses of a process, frames of a memory.
-        let what = (self.call.code() << 56) | (kind << 48);
+        let what = ((self.call.kind() as u64) << 56) | (kind << 48);
         trajectory.absorb_pair(self.call.bytes().unwrap_or(0), what ^ place);
         if self.thread != ThreadId(0) {
             trajectory.absorb(u128::from(self.thread.0));

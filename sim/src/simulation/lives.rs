@@ -7,7 +7,7 @@ use framesim_workloads::spec::Limits;
 use framesim_workloads::streams::Domain;
 
 use super::happened::{Call, Outcome, ProcessName, Refusal};
-use super::heaps::Holdings;
+use super::heaps::{Footprint, Live};
 use super::process::{Attempt, NEVER, Process, ProcessId, State};
 use super::{Event, RunError, Simulation};
 
@@ -118,7 +118,9 @@ impl Simulation {
         self.note_pid(pid, None);
         self.requests.close(record.stream.as_ref().expect("a process that ends is alive"));
         if let Some(memory) = record.memory {
-            self.tally.holdings_changed(&memory.holdings, &Holdings::default());
+            let held = &memory.holdings;
+            self.tally.live_changed(Live::default().minus(held.live));
+            self.tally.footprint_changed(&held.footprint, &Footprint::default());
         }
         self.tally.pages_mapped(0, self.groups[record.name.group as usize].image.pages());
         self.tally.process_ended(threads);
@@ -202,19 +204,22 @@ impl Simulation {
             State::Running => Some(record.next_due(done)),
             _ => None,
         };
-        match next {
+        let (wake, holder) = match next {
             Some(due) if due > done => {
                 record.state = State::Asleep;
-                self.leave(cpu, done, None);
-                self.schedule(due, Event::Wake(process));
+                (Some(due), None)
             }
-            Some(_) => self.leave(cpu, done, Some(process)),
-            None => self.leave(cpu, done, None),
+            Some(_) => (None, Some(process)),
+            None => (None, None),
+        };
+        self.leave(cpu, done, holder);
+        if let Some(due) = wake {
+            self.schedule(due, Event::Wake(process));
         }
     }
 
     /// The processor works until `done`, then goes on with `holder` or whoever is ready.
-    #[inline]
+    #[inline(always)]
     pub(super) fn leave(&mut self, cpu: Cpu, done: Nanos, holder: Option<ProcessId>) {
         if self.machine.processors.work(cpu, self.now, done, holder) {
             self.schedule(done, Event::WorkDone(cpu));

@@ -74,7 +74,7 @@ use std::sync::Arc;
 
 use framesim_models::heap::{self, HeapAllocator, HeapRegistry};
 use framesim_models::kernel::{FrameChange, HandedOver, Kernel, SystemCall};
-use framesim_models::{Cpu, Nanos, Pid, ThreadId, Violation};
+use framesim_models::{Cpu, Nanos, Pid, ThreadId, Violation, ensure};
 use framesim_workloads::requests::{Requests, Slot};
 use framesim_workloads::spec::{Limits, OutOfMemoryRule};
 use framesim_workloads::trace::TraceError;
@@ -90,7 +90,7 @@ pub use summary::{
 };
 
 use self::costs::Costs;
-use self::heaps::{Holdings, ProcessClasses};
+use self::heaps::{Bound, Holdings, ProcessClasses};
 use self::memory::Waiter;
 use self::process::{Process, ProcessId, State};
 use self::processors::Processors;
@@ -491,13 +491,18 @@ impl Simulation {
     pub fn heap_levels(&self, pid: Pid) -> Option<HeapLevels> {
         let process = (*self.by_pid.get(pid.0 as usize)?)?;
         let memory = self.processes[process.index()].memory.as_ref().filter(|memory| memory.heap.is_some())?;
-        Some(HeapLevels::of(&memory.holdings, self.machine.kernel.settings().page_bytes))
+        Some(HeapLevels::of(&memory.told(), self.machine.kernel.settings().page_bytes))
     }
 
     /// What the heaps of all processes hold and waste together; `mapped_bytes` has the images of programs too.
-    #[must_use]
-    pub fn all_heaps(&self) -> HeapLevels {
-        HeapLevels::of(self.tally.holdings(), self.machine.kernel.settings().page_bytes)
+    /// Asks the heaps that were called since it was asked last, and remembers what they say: it changes no result.
+    pub fn all_heaps(&mut self) -> HeapLevels {
+        let mut bound = Bound::default();
+        for group in 0..self.groups.len() {
+            self.ask_untold(u32::try_from(group).expect("a workload has fewer than 2^32 groups"));
+            bound.replace(&Bound::default(), &self.groups[group].heaps.now().bound);
+        }
+        HeapLevels::of(&self.tally.holdings(bound), self.machine.kernel.settings().page_bytes)
     }
 
     /// What a script calls one of its slots.
@@ -556,9 +561,10 @@ impl Simulation {
             let Some(memory) = &record.memory else { continue };
             // Frames may have gone since the process's last call.
             let pages = kernel.pages_of(pid);
-            let resident_pages = pages.resident - group.image.pages();
-            let held = Holdings { resident_pages, lazy_pages: pages.lazily_freed, ..memory.holdings };
-            now.replace(&Holdings::default(), &held);
+            let mut held = memory.told();
+            held.footprint.resident_pages = pages.resident - group.image.pages();
+            held.footprint.lazy_pages = pages.lazily_freed;
+            now.add(&held);
         }
         let name = &self.setting.workload.processes[number as usize].name;
         group.heaps.summary((name, group.heap.name()), self.now, kernel.settings().page_bytes, (&now, &calls))
@@ -576,8 +582,8 @@ impl Simulation {
         let mut holdings = Holdings::default();
         for (number, group) in (0..).zip(&self.groups) {
             let (group_holds, images) = self.check_group(number, group)?;
-            holdings.replace(&Holdings::default(), &group_holds);
-            holdings.mapped_pages += images;
+            holdings.add(&group_holds);
+            holdings.footprint.mapped_pages += images;
         }
         self.tally.check(&holdings, &self.machine.kernel)
     }
@@ -588,7 +594,7 @@ impl Simulation {
         for record in self.alive_of(number) {
             images += group.image.pages();
             let Some(memory) = &record.memory else { continue };
-            holdings.replace(&Holdings::default(), &memory.holdings);
+            holdings.add(&memory.holdings);
             if let Some(classes) = &memory.classes {
                 classes.add_to(&mut blocks);
             }
@@ -597,7 +603,9 @@ impl Simulation {
                 let (stats, mut pieces) = (heap.stats(), Vec::new());
                 heap.for_each_piece(&mut |piece| pieces.push(piece));
                 heap::oracle::check_sums(&pieces, &stats)?;
-                memory.holdings.check(&stats)?;
+                memory.holdings.check(&**heap)?;
+                let is_told = memory.is_untold || memory.holdings == memory.told();
+                ensure(is_told, || format!("{:?} is told of a heap with {stats:?}", memory.holdings))?;
             }
         }
         group.heaps.check(&holdings, &blocks)?;

@@ -9,7 +9,7 @@ use framesim_workloads::requests::{Request, Slot, Stream, Timed};
 use serde::{Deserialize, Serialize};
 
 use super::happened::{Call, ExitReason, ProcessName};
-use super::heaps::{Holdings, ProcessClasses};
+use super::heaps::{Bound, Holdings, Live, ProcessClasses};
 use super::threads::Team;
 use crate::queue::EventId;
 use crate::queue::heap::Heap;
@@ -169,7 +169,7 @@ impl Process {
     /// When its next request is due: never, while its end waits for others.
     #[inline]
     pub(super) fn request_due(&self) -> Nanos {
-        if self.next == Next::ExitAfterOthers { NEVER } else { self.due }
+        if matches!(self.next, Next::ExitAfterOthers) { NEVER } else { self.due }
     }
 
     /// Whether it is a thread beside the main one that has requests of its own.
@@ -180,7 +180,7 @@ impl Process {
     /// Whether another thread of the process has the turn.
     #[inline]
     pub(super) fn is_parked(&self) -> bool {
-        self.next == Next::Nothing && self.leaves.is_none() && !self.starts_threads
+        matches!(self.next, Next::Nothing) && self.leaves.is_none() && !self.starts_threads
     }
 }
 
@@ -213,6 +213,10 @@ pub(super) struct Memory {
     pub(super) live_bytes: u64,
     /// What the totals know of it, beyond the pages of its image.
     pub(super) holdings: Holdings,
+    /// The block that a call resizes, as it was. Of no meaning between calls.
+    pub(super) resized: Live,
+    /// Whether its bound memory may have changed since the totals were told; then it is in the list of its group.
+    pub(super) is_untold: bool,
     /// Its live blocks by class, once it has a heap.
     pub(super) classes: Option<Box<ProcessClasses>>,
     pub(super) slots: Vec<Slotted>,
@@ -324,6 +328,12 @@ pub(super) enum Held {
 }
 
 impl Memory {
+    /// What it holds, with what its heap says now of bound memory.
+    pub(super) fn told(&self) -> Holdings {
+        let bound = self.heap.as_deref().map_or(Bound::default(), |heap| Bound::of(&heap.stats()));
+        Holdings { bound, ..self.holdings }
+    }
+
     #[inline]
     pub(super) fn begin_life(&mut self, ends: Nanos, at: Address, bytes: u64) {
         self.lives.push(Life { ends, number: self.lives_begun, at, bytes });

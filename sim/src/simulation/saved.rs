@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::costs::Costs;
 use super::happened::{ExitReason, Happened, ProcessName};
-use super::heaps::{Holdings, ProcessClasses};
+use super::heaps::{Holdings, Live, ProcessClasses};
 use super::memory::Waiter;
 use super::process::{Held, Life, Memory, Next, Process, ProcessId, Slotted, State};
 use super::processors::Processors;
@@ -94,6 +94,7 @@ struct SavedMemory {
     heap: Option<Vec<u8>>,
     live_bytes: u64,
     holdings: Holdings,
+    is_untold: bool,
     classes: Option<Box<ProcessClasses>>,
     slots: Vec<Held>,
     lives: Heap<Life>,
@@ -226,6 +227,7 @@ impl SavedMemory {
             heap: memory.heap.as_ref().map(|heap| heap.save()),
             live_bytes: memory.live_bytes,
             holdings: memory.holdings,
+            is_untold: memory.is_untold,
             classes: memory.classes.clone(),
             slots: memory.slots.iter().map(|&slotted| slotted.into()).collect(),
             lives: memory.lives.clone(),
@@ -242,10 +244,12 @@ impl SavedMemory {
         let heap = heap.transpose()?;
         Ok(Memory {
             next: None,
+            resized: Live::default(),
             keeps_time: heap.as_ref().is_some_and(|heap| heap.keeps_time()),
             heap,
             live_bytes: self.live_bytes,
             holdings: self.holdings,
+            is_untold: self.is_untold,
             classes: self.classes,
             slots: self.slots.into_iter().map(Slotted::from).collect(),
             lives: self.lives,

@@ -6,7 +6,7 @@ use framesim_workloads::requests::Request;
 use super::attempt::Tried;
 use super::costs::Spent;
 use super::happened::{Call, Outcome};
-use super::process::{Attempt, ProcessId, State};
+use super::process::{Attempt, Next, ProcessId, State};
 use super::processors::Switch;
 use super::{RunError, Simulation};
 
@@ -33,13 +33,14 @@ impl Simulation {
         }
         self.last.event = self.tally.next_event();
         self.last.time = self.now;
-        self.last.cost = self.machine.costs.of(&attempt, &spent, switched);
+        let kind = attempt.call.kind();
+        self.last.cost = self.machine.costs.of(kind, attempt.stage, &spent, switched);
         self.last.waited = Nanos(attempt.since.map_or(0, |since| self.now.0 - since.0));
         self.last.cpu = cpu;
         self.last.process = name;
         self.last.thread = attempt.thread;
         self.last.call = attempt.call;
-        self.tally.count_service(&self.last, &spent, switched);
+        self.tally.count_service(kind, self.last.cost, &spent, switched);
         let done = Nanos(self.now.0.saturating_add(self.last.cost.0));
         self.settle(process, cpu, done);
         if let Some(thread) = self.to_wake.take() {
@@ -76,6 +77,13 @@ impl Simulation {
         {
             memory.lives.pop();
             return Attempt::of(thread, Call::LifeOver { address: life.at, bytes: life.bytes });
+        }
+        // Most requests: copied once, from where they are kept.
+        if matches!(record.next, Next::InMemory)
+            && let Some(Some(timed)) = record.memory.as_deref().map(|memory| &memory.next)
+            && !matches!(timed.request, Request::EndThread)
+        {
+            return Attempt::of(timed.thread, Call::Request(timed.request));
         }
         let timed = record.next_request().expect("a process that has started has a next request");
         let call = match timed.request {

@@ -3,12 +3,11 @@
 use framesim_models::frames::FrameAllocator;
 use framesim_models::kernel::{FrameMap, Kernel, Region, SystemCall};
 use framesim_models::{Nanos, Violation, ensure};
-use framesim_workloads::requests::Request;
 use serde::{Deserialize, Serialize};
 
 use super::costs::Spent;
-use super::happened::{Call, Cause, Happened};
-use super::heaps::Holdings;
+use super::happened::{Cause, KINDS, Kind};
+use super::heaps::{Bound, Footprint, Holdings, Live};
 use super::summary::{
     Calls, Failures, Levels, Order, ProcessCounts, ProcessorCounts, RegionFrames, ThreadCounts, Waits, Worst,
 };
@@ -20,7 +19,10 @@ pub(super) struct Tally {
     page_bytes: u64,
     /// Frames that are not reserved.
     pub(super) frames_to_hand_out: u64,
-    holdings: Holdings,
+    /// Live blocks of all heaps.
+    live_blocks: u64,
+    /// Of all processes, their images included.
+    footprint: Footprint,
     pub(super) now: Levels,
     pub(super) peak: Levels,
     pub(super) worst: Option<Worst>,
@@ -28,16 +30,18 @@ pub(super) struct Tally {
     worst_share: u64,
     /// The most frames each region had.
     region_peaks: [u64; Region::ALL.len()],
-    pub(super) mallocs: u64,
-    pub(super) mallocs_by_kernel: u64,
-    pub(super) reallocs: u64,
-    pub(super) frees: u64,
+    /// Services by [`Kind`].
+    services: [u64; KINDS],
+    mallocs_by_kernel: u64,
     pub(super) failures: Failures,
     pub(super) waits: Waits,
     pub(super) processes: ProcessCounts,
     pub(super) threads: ThreadCounts,
     pub(super) processors: ProcessorCounts,
 }
+
+/// What gets a block, or may get another one.
+const GETTING: [Kind; 4] = [Kind::Malloc, Kind::Calloc, Kind::AlignedAlloc, Kind::Realloc];
 
 /// Orders of Linux on x86-64: `MAX_PAGE_ORDER` is 10.
 const TOP_ORDER: u32 = 10;
@@ -58,16 +62,15 @@ impl Tally {
             events: 0,
             page_bytes: kernel.settings().page_bytes,
             frames_to_hand_out: free,
-            holdings: Holdings::default(),
+            live_blocks: 0,
+            footprint: Footprint::default(),
             now,
             peak: now,
             worst: None,
             worst_share: 0,
             region_peaks,
-            mallocs: 0,
+            services: [0; KINDS],
             mallocs_by_kernel: 0,
-            reallocs: 0,
-            frees: 0,
             failures: Failures::default(),
             waits: Waits::default(),
             processes: ProcessCounts::default(),
@@ -76,16 +79,16 @@ impl Tally {
         }
     }
 
-    /// What all processes hold together.
-    #[inline]
-    pub(super) fn holdings(&self) -> &Holdings {
-        &self.holdings
+    /// What all processes hold together, of which `bound` is not counted here.
+    pub(super) fn holdings(&self, bound: Bound) -> Holdings {
+        let live = Live { blocks: self.live_blocks, asked: self.now.live_bytes, usable: self.now.usable_bytes };
+        Holdings { live, footprint: self.footprint, bound }
     }
 
     /// Live blocks of all heaps.
     #[inline]
     pub(super) fn live_blocks(&self) -> u64 {
-        self.holdings.blocks
+        self.live_blocks
     }
 
     /// The number of the next event.
@@ -95,45 +98,41 @@ impl Tally {
         self.events
     }
 
+    /// A service of that kind took so long.
     #[inline]
-    pub(super) fn count_service(&mut self, happened: &Happened, spent: &Spent, switched: bool) {
-        self.processors.busy.0 = self.processors.busy.0.saturating_add(happened.cost.0);
+    pub(super) fn count_service(&mut self, kind: Kind, cost: Nanos, spent: &Spent, switched: bool) {
+        self.processors.busy.0 = self.processors.busy.0.saturating_add(cost.0);
         self.processors.context_switches += u64::from(switched);
-        match happened.call {
-            Call::Request(Request::Malloc { .. } | Request::Calloc { .. } | Request::AlignedAlloc { .. }) => {
-                self.count_malloc(spent);
-            }
-            Call::Request(Request::Realloc { .. }) => {
-                self.reallocs += 1;
-                self.count_malloc(spent);
-            }
-            Call::Request(Request::Free { .. }) | Call::LifeOver { .. } => self.frees += 1,
-            _ => {}
+        self.services[kind as usize] += 1;
+        if spent.system_calls > 0 && GETTING.contains(&kind) {
+            self.mallocs_by_kernel += 1;
         }
     }
 
+    /// Live blocks came and went: by how much they changed, wrapping around.
     #[inline]
-    fn count_malloc(&mut self, spent: &Spent) {
-        self.mallocs += 1;
-        self.mallocs_by_kernel += u64::from(spent.system_calls > 0);
+    pub(super) fn live_changed(&mut self, difference: Live) {
+        self.live_blocks = self.live_blocks.wrapping_add(difference.blocks);
+        self.now.live_bytes = self.now.live_bytes.wrapping_add(difference.asked);
+        self.now.usable_bytes = self.now.usable_bytes.wrapping_add(difference.usable);
+        self.peak.live_bytes = self.peak.live_bytes.max(self.now.live_bytes);
+        self.peak.usable_bytes = self.peak.usable_bytes.max(self.now.usable_bytes);
     }
 
-    /// A process holds something else than before.
-    #[inline]
-    pub(super) fn holdings_changed(&mut self, before: &Holdings, after: &Holdings) {
-        self.holdings.replace(before, after);
-        self.now.live_bytes = self.holdings.live_bytes;
-        self.now.usable_bytes = self.holdings.usable_bytes;
-        self.now.heap_bytes = self.holdings.heap_bytes;
-        self.now.mapped_bytes = self.holdings.mapped_pages * self.page_bytes;
-        self.now.lazy_bytes = self.holdings.lazy_pages * self.page_bytes;
+    /// A process holds other memory than before.
+    #[cold]
+    pub(super) fn footprint_changed(&mut self, before: &Footprint, after: &Footprint) {
+        self.footprint.replace(before, after);
+        self.now.heap_bytes = self.footprint.heap_bytes;
+        self.now.mapped_bytes = self.footprint.mapped_pages * self.page_bytes;
+        self.now.lazy_bytes = self.footprint.lazy_pages * self.page_bytes;
         self.peak.include_bytes(&self.now);
     }
 
     /// Images of processes came or went.
     pub(super) fn pages_mapped(&mut self, came: u64, went: u64) {
-        self.holdings.mapped_pages = self.holdings.mapped_pages + came - went;
-        self.now.mapped_bytes = self.holdings.mapped_pages * self.page_bytes;
+        self.footprint.mapped_pages = self.footprint.mapped_pages + came - went;
+        self.now.mapped_bytes = self.footprint.mapped_pages * self.page_bytes;
         self.peak.include(&self.now);
     }
 
@@ -211,11 +210,12 @@ impl Tally {
     /// Who did the work.
     pub(super) fn calls(&self, kernel: &Kernel) -> Calls {
         let counts = kernel.counts();
+        let served = |kind: Kind| self.services[kind as usize];
         Calls {
-            mallocs: self.mallocs,
+            mallocs: GETTING.iter().map(|&kind| served(kind)).sum(),
             mallocs_by_kernel: self.mallocs_by_kernel,
-            reallocs: self.reallocs,
-            frees: self.frees,
+            reallocs: served(Kind::Realloc),
+            frees: served(Kind::Free) + served(Kind::LifeOver),
             system_calls: SystemCall::ALL.map(|call| (call.name(), counts.calls_of(call))).into_iter().collect(),
             faults: counts.faults,
             zeroed_pages: counts.zeroed,
@@ -226,7 +226,8 @@ impl Tally {
 
     /// The levels are what is there: `holdings` are those of all processes together.
     pub(super) fn check(&self, holdings: &Holdings, kernel: &Kernel) -> Result<(), Violation> {
-        ensure(*holdings == self.holdings, || format!("processes hold {holdings:?}, counted are {:?}", self.holdings))?;
+        let counted = self.holdings(holdings.bound);
+        ensure(*holdings == counted, || format!("processes hold {holdings:?}, counted are {counted:?}"))?;
         let free = kernel.allocator().free_frames();
         ensure(free == self.now.free_frames, || format!("{free} frames are free, counted are {}", self.now.free_frames))
     }

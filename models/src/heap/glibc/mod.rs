@@ -75,7 +75,7 @@ use self::realloc::Resized;
 use self::tcache::{Owned, Tcache};
 use self::threads::{Choice, Thread};
 use super::{
-    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory,
+    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, HeapTotals, OutOfMemory, Piece, ReallocError, SystemMemory,
     show_ascending,
 };
 use crate::registry::{BadOptions, Model};
@@ -295,7 +295,6 @@ impl HeapAllocator for Glibc {
     }
 
     fn stats(&self) -> HeapStats {
-        // Asked for after every call: one walk over caches, one over arenas.
         let (mut table_units, mut cached) = (0, 0);
         for cache in self.threads.iter().filter_map(|thread| thread.cache.as_ref()) {
             table_units += cache.table_units;
@@ -306,11 +305,8 @@ impl HeapAllocator for Glibc {
             own += arena.own_bytes;
             cached += arena.fast_units;
         }
-        let live_bytes = self.live_units * chunk::UNIT_BYTES;
-        // Whole heaps are taken from the kernel, although only their low part is writable.
-        let held = self.arenas.main.held_bytes + self.heaps.bytes() + self.mapped.bytes;
-        let usable = live_bytes - self.live_blocks * LOST_BYTES + self.mapped.usable;
-        let free = held - self.mapped.bytes - own - table_units * chunk::UNIT_BYTES - live_bytes;
+        let HeapTotals { usable, held } = self.totals();
+        let free = held - self.mapped.bytes - own - (table_units + self.live_units) * chunk::UNIT_BYTES;
         HeapStats {
             blocks: self.live_blocks + self.mapped.blocks(),
             usable,
@@ -319,6 +315,15 @@ impl HeapAllocator for Glibc {
             cached: cached * chunk::UNIT_BYTES,
             in_page: 0,
             held,
+        }
+    }
+
+    #[inline]
+    fn totals(&self) -> HeapTotals {
+        HeapTotals {
+            usable: self.live_units * chunk::UNIT_BYTES - self.live_blocks * LOST_BYTES + self.mapped.usable,
+            // Whole heaps are taken from the kernel, although only their low part is writable.
+            held: self.arenas.main.held_bytes + self.heaps.bytes() + self.mapped.bytes,
         }
     }
 

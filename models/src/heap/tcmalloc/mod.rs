@@ -68,7 +68,9 @@ use self::classes::{CLASSES, PAGE_BYTES, PAGE_SHIFT, SMALL_MAX};
 use self::objects::{CACHED, LIVE, Object};
 use self::span::{Span, SpanId, State};
 use self::threads::Threads;
-use super::{HeapAllocator, HeapFreeError, HeapSetting, HeapStats, OutOfMemory, Piece, ReallocError, SystemMemory};
+use super::{
+    HeapAllocator, HeapFreeError, HeapSetting, HeapStats, HeapTotals, OutOfMemory, Piece, ReallocError, SystemMemory,
+};
 use crate::registry::{BadOptions, Model};
 use crate::{Address, ThreadId, Violation};
 
@@ -252,6 +254,11 @@ impl HeapAllocator for Tcmalloc {
         let usable = self.live_bytes;
         let in_page = self.central.free_bytes;
         HeapStats { blocks: self.live_blocks, usable, overhead: held - usable - free, free, cached, in_page, held }
+    }
+
+    #[inline]
+    fn totals(&self) -> HeapTotals {
+        HeapTotals { usable: self.live_bytes, held: self.central.pages.tables.system.held_bytes() }
     }
 
     fn for_each_free(&self, visit: &mut dyn FnMut(Address, u64)) {

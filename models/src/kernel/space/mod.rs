@@ -147,6 +147,7 @@ impl AddressSpace {
     }
 
     /// Pages that have content, lazily freed ones included.
+    #[inline]
     #[must_use]
     pub fn resident_pages(&self) -> u64 {
         self.tables.present_pages()

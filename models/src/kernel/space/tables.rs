@@ -91,6 +91,7 @@ struct Leaf {
 }
 
 impl Tables {
+    #[inline]
     pub(crate) fn present_pages(&self) -> u64 {
         self.present
     }

@@ -7,6 +7,7 @@
 //! A few additions a call. The counts at the moment of most live memory are not copied whenever live memory rises: as long as
 //! few changes have come since, they are kept as a list and the moment can be moved; when it is full the counts are made once.
 
+use framesim_models::index;
 use serde::{Deserialize, Serialize};
 
 /// Classes of sizes.
@@ -29,7 +30,7 @@ pub(super) fn up_to(class: usize) -> Option<u64> {
     (class < CLASSES - 1).then(|| FIRST_CLASS_BYTES << class)
 }
 
-/// What a call did to a block.
+/// What a call did to a block; two words, so that it stays in registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::simulation) enum BlockChange {
     /// It is new.
@@ -42,28 +43,44 @@ pub(in crate::simulation) enum BlockChange {
         /// Bytes that had been asked for.
         asked: u64,
     },
-    /// It has another size.
+    /// It has another size. What it was is told apart.
     Resized {
-        /// Bytes that had been asked for.
-        from: u64,
-        /// Usable bytes it had.
-        from_usable: u64,
         /// Bytes asked for.
-        to: u64,
+        asked: u64,
     },
 }
 
-/// Live blocks of one class, or a change of them: then the numbers wrap around.
+impl BlockChange {
+    /// By how many live blocks are more, wrapping around.
+    #[inline]
+    pub fn blocks(self) -> u64 {
+        match self {
+            BlockChange::Got { .. } => 1,
+            BlockChange::Freed { .. } => 1_u64.wrapping_neg(),
+            BlockChange::Resized { .. } => 0,
+        }
+    }
+}
+
+/// Live blocks, of one class or of all, or a change of them: then the numbers wrap around.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Live {
+pub(in crate::simulation) struct Live {
     pub blocks: u64,
+    /// Bytes asked for.
     pub asked: u64,
     pub usable: u64,
 }
 
 impl Live {
     #[inline]
-    fn plus(self, other: Live) -> Live {
+    pub fn change(&mut self, blocks: u64, asked: u64, usable: u64) {
+        self.blocks = self.blocks.wrapping_add(blocks);
+        self.asked = self.asked.wrapping_add(asked);
+        self.usable = self.usable.wrapping_add(usable);
+    }
+
+    #[inline]
+    pub fn plus(self, other: Live) -> Live {
         Live {
             blocks: self.blocks.wrapping_add(other.blocks),
             asked: self.asked.wrapping_add(other.asked),
@@ -72,7 +89,7 @@ impl Live {
     }
 
     #[inline]
-    fn minus(self, other: Live) -> Live {
+    pub fn minus(self, other: Live) -> Live {
         Live {
             blocks: self.blocks.wrapping_sub(other.blocks),
             asked: self.asked.wrapping_sub(other.asked),
@@ -88,6 +105,13 @@ pub(super) type ByClass = [Live; CLASSES];
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(in crate::simulation) struct ProcessClasses(ByClass);
 
+/// A change of a class. Four whole words, which are written one by one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Change {
+    class: u64,
+    live: Live,
+}
+
 /// Live blocks of a group of processes, by class.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GroupClasses {
@@ -98,51 +122,50 @@ pub(super) struct GroupClasses {
     at_most: ByClass,
     /// Whether the counts at that moment are those of now without `changes`.
     is_near: bool,
-    changes: Vec<(u8, Live)>,
+    changes: Vec<Change>,
 }
 
 impl GroupClasses {
-    /// Takes in what a call of a process did; `usable` is by how much its usable bytes changed, wrapping around.
+    /// Takes in what a call of a process did; `usable` is by how much its usable bytes changed, wrapping around, and `resized`
+    /// the block that was resized, as it was.
     #[inline]
-    pub fn change(&mut self, process: &mut ProcessClasses, change: BlockChange, usable: u64) {
+    pub fn change(&mut self, process: &mut ProcessClasses, change: BlockChange, usable: u64, resized: &Live) {
         match change {
             BlockChange::Got { asked } => {
                 self.got[class_of(asked)] += 1;
-                self.apply(process, asked, Live { blocks: 1, asked, usable });
+                self.apply(process, class_of(asked), (1, asked, usable));
             }
             BlockChange::Freed { asked } => {
-                let gone = Live { blocks: 1, asked, usable: usable.wrapping_neg() };
-                self.apply(process, asked, Live::default().minus(gone));
+                self.apply(process, class_of(asked), (1_u64.wrapping_neg(), asked.wrapping_neg(), usable));
             }
-            BlockChange::Resized { from, from_usable, to } => {
-                self.got[class_of(to)] += 1;
-                let gone = Live { blocks: 1, asked: from, usable: from_usable };
-                self.apply(process, from, Live::default().minus(gone));
-                self.apply(process, to, Live { blocks: 1, asked: to, usable: usable.wrapping_add(from_usable) });
-            }
+            BlockChange::Resized { asked } => self.resize(process, asked, usable, resized),
         }
     }
 
+    #[inline(never)]
+    fn resize(&mut self, process: &mut ProcessClasses, asked: u64, usable: u64, resized: &Live) {
+        self.got[class_of(asked)] += 1;
+        let gone = Live::default().minus(*resized);
+        self.apply(process, class_of(resized.asked), (gone.blocks, gone.asked, gone.usable));
+        self.apply(process, class_of(asked), (1, asked, usable.wrapping_add(resized.usable)));
+    }
+
+    /// Takes in a change of a class: blocks, bytes asked for, usable bytes. Numbers by themselves: as a [`Live`] they would go
+    /// through memory.
     #[inline]
-    fn apply(&mut self, process: &mut ProcessClasses, asked: u64, change: Live) {
-        let class = class_of(asked);
-        process.0[class] = process.0[class].plus(change);
+    fn apply(&mut self, process: &mut ProcessClasses, class: usize, (blocks, asked, usable): (u64, u64, u64)) {
+        process.0[class].change(blocks, asked, usable);
+        self.now[class].change(blocks, asked, usable);
         if self.is_near {
-            self.remember(class, change);
-        }
-        self.now[class] = self.now[class].plus(change);
-    }
-
-    #[inline]
-    fn remember(&mut self, class: usize, change: Live) {
-        if self.changes.len() == CHANGES_KEPT {
-            self.fix();
-        } else {
-            self.changes.push((u8::try_from(class).expect("fewer than 256 classes"), change));
+            self.changes.push(Change { class: class as u64, live: Live { blocks, asked, usable } });
+            if self.changes.len() > CHANGES_KEPT {
+                self.fix();
+            }
         }
     }
 
     /// Makes the counts at the moment of most live memory, from now on apart from those of now.
+    #[inline(never)]
     fn fix(&mut self) {
         if self.is_near {
             self.at_most = self.at_most_live();
@@ -164,9 +187,9 @@ impl GroupClasses {
             return self.at_most;
         }
         let mut then = self.now;
-        for &(class, change) in &self.changes {
-            let class = &mut then[usize::from(class)];
-            *class = class.minus(change);
+        for change in &self.changes {
+            let class = &mut then[index(change.class)];
+            *class = class.minus(change.live);
         }
         then
     }
@@ -219,11 +242,11 @@ mod tests {
                 if gets || live.is_empty() {
                     live.push(asked);
                     sum += asked;
-                    group.change(&mut process, BlockChange::Got { asked }, asked + 8);
+                    group.change(&mut process, BlockChange::Got { asked }, asked + 8, &Live::default());
                 } else {
                     let asked = live.swap_remove(nth.index(live.len()));
                     sum -= asked;
-                    group.change(&mut process, BlockChange::Freed { asked }, (asked + 8).wrapping_neg());
+                    group.change(&mut process, BlockChange::Freed { asked }, (asked + 8).wrapping_neg(), &Live::default());
                 }
                 if sum > most {
                     most = sum;

@@ -21,78 +21,105 @@
 //! its address space (the stacks of threads among them), those with a frame, and those of them that the kernel may take back.
 //!
 //! # Cost
-//! O(1) a call: some additions and one division.
+//! O(1) a call: some additions and one division. What changes with every call is added up by differences; held, mapped and resident
+//! memory only where they have changed. Header, cache and free in page are asked for at the moments of which they are told: until
+//! then a process whose heap was called stands in a list of its group, at most [`UNTOLD_MOST`] of them.
 
 mod classes;
 mod report;
 
-use framesim_models::heap::HeapStats;
+use framesim_models::heap::{HeapAllocator, HeapStats};
 use framesim_models::kernel::SystemCall;
 use framesim_models::metrics::Ratio;
 use framesim_models::{Nanos, Violation, ensure};
 use serde::{Deserialize, Serialize};
 
-pub(super) use classes::{BlockChange, ProcessClasses};
+pub(super) use classes::{BlockChange, Live, ProcessClasses};
 pub use report::{FootprintRatios, HeapLevels, HeapMeans, HeapMoment, HeapSummary, LargestProcess, SizeClass};
 
+use super::process::ProcessId;
 use classes::GroupClasses;
+
+/// Processes of a group whose heaps were called and not yet asked for what they hold beside blocks.
+const UNTOLD_MOST: usize = 64;
 
 /// What a process holds, as counted after its last call; or what several of them hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Holdings {
-    /// Live blocks.
-    pub blocks: u64,
-    /// Bytes asked for of live blocks.
-    pub live_bytes: u64,
-    /// Usable bytes of live blocks.
-    pub usable_bytes: u64,
+    pub live: Live,
+    pub footprint: Footprint,
+    pub bound: Bound,
+}
+
+/// What most calls leave as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Footprint {
     /// Bytes the heap holds.
     pub heap_bytes: u64,
-    /// Of them, headers and tables, caches, and free memory that is bound to a size class.
-    pub overhead_bytes: u64,
-    pub cached_bytes: u64,
-    pub in_page_bytes: u64,
     pub mapped_pages: u64,
     pub resident_pages: u64,
     /// Lazily freed pages.
     pub lazy_pages: u64,
 }
 
-impl Holdings {
+/// Of what a heap holds: headers and tables, caches, and free memory that is bound to a size class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Bound {
+    pub overhead_bytes: u64,
+    pub cached_bytes: u64,
+    pub in_page_bytes: u64,
+}
+
+/// The whole once a part of it has changed.
+#[inline]
+fn replaced(whole: u64, old: u64, new: u64) -> u64 {
+    whole.wrapping_add(new.wrapping_sub(old))
+}
+
+impl Footprint {
     /// Takes the difference of a part into the whole.
-    #[inline]
-    pub fn replace(&mut self, old: &Holdings, new: &Holdings) {
-        let replaced = |whole: u64, old: u64, new: u64| whole.wrapping_add(new.wrapping_sub(old));
-        self.blocks = replaced(self.blocks, old.blocks, new.blocks);
-        self.live_bytes = replaced(self.live_bytes, old.live_bytes, new.live_bytes);
-        self.usable_bytes = replaced(self.usable_bytes, old.usable_bytes, new.usable_bytes);
+    pub fn replace(&mut self, old: &Footprint, new: &Footprint) {
         self.heap_bytes = replaced(self.heap_bytes, old.heap_bytes, new.heap_bytes);
-        self.overhead_bytes = replaced(self.overhead_bytes, old.overhead_bytes, new.overhead_bytes);
-        self.cached_bytes = replaced(self.cached_bytes, old.cached_bytes, new.cached_bytes);
-        self.in_page_bytes = replaced(self.in_page_bytes, old.in_page_bytes, new.in_page_bytes);
         self.mapped_pages = replaced(self.mapped_pages, old.mapped_pages, new.mapped_pages);
         self.resident_pages = replaced(self.resident_pages, old.resident_pages, new.resident_pages);
         self.lazy_pages = replaced(self.lazy_pages, old.lazy_pages, new.lazy_pages);
     }
+}
 
-    /// Takes in what the heap says.
-    #[inline]
-    pub fn take_stats(&mut self, stats: &HeapStats) {
-        self.blocks = stats.blocks;
-        self.usable_bytes = stats.usable;
-        self.heap_bytes = stats.held;
-        self.overhead_bytes = stats.overhead;
-        self.cached_bytes = stats.cached;
-        self.in_page_bytes = stats.in_page;
+impl Bound {
+    /// What the heap says.
+    pub fn of(stats: &HeapStats) -> Bound {
+        Bound { overhead_bytes: stats.overhead, cached_bytes: stats.cached, in_page_bytes: stats.in_page }
     }
 
-    /// The identity of the module page, part by part, with what the heap itself says is free.
+    /// Takes the difference of a part into the whole.
+    pub fn replace(&mut self, old: &Bound, new: &Bound) {
+        self.overhead_bytes = replaced(self.overhead_bytes, old.overhead_bytes, new.overhead_bytes);
+        self.cached_bytes = replaced(self.cached_bytes, old.cached_bytes, new.cached_bytes);
+        self.in_page_bytes = replaced(self.in_page_bytes, old.in_page_bytes, new.in_page_bytes);
+    }
+}
+
+impl Holdings {
+    /// Adds those of a process.
+    pub fn add(&mut self, other: &Holdings) {
+        self.live = self.live.plus(other.live);
+        self.footprint.replace(&Footprint::default(), &other.footprint);
+        self.bound.replace(&Bound::default(), &other.bound);
+    }
+
+    /// The identity of the module page, part by part, with what the heap itself says; and that what is counted is what it says.
     ///
     /// # Errors
     /// What does not add up.
-    pub fn check(&self, stats: &HeapStats) -> Result<(), Violation> {
-        let levels = HeapLevels::of(self, 1);
-        let (live, usable) = (self.live_bytes, self.usable_bytes);
+    pub fn check(&self, heap: &dyn HeapAllocator) -> Result<(), Violation> {
+        let (stats, totals) = (heap.stats(), heap.totals());
+        ensure(totals == stats.totals(), || format!("the heap's totals are {totals:?} of {stats:?}"))?;
+        let counted = (self.live.blocks, self.live.usable, self.footprint.heap_bytes);
+        let is_counted = counted == (stats.blocks, stats.usable, stats.held);
+        ensure(is_counted, || format!("blocks, usable and held are counted as {counted:?} of {stats:?}"))?;
+        let levels = HeapLevels::of(&Holdings { bound: Bound::of(&stats), ..*self }, 1);
+        let (live, usable) = (self.live.asked, self.live.usable);
         ensure(live <= usable, || format!("{live} bytes were asked for of blocks with {usable} usable bytes"))?;
         let bound = stats.cached + stats.in_page;
         let external = stats.free.checked_sub(bound);
@@ -114,7 +141,10 @@ struct Moment {
 /// What the heaps of a group hold together, and how that was over time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct HeapTally {
+    /// Bound memory but of those that are untold: of them it is what they told last.
     now: Holdings,
+    /// Processes whose bound memory may have changed since it was told. One that has ended since may be among them.
+    untold: Vec<ProcessId>,
     most_live: Moment,
     most_held: Moment,
     /// The most each level ever was, by itself.
@@ -134,11 +164,41 @@ pub(super) struct HeapTally {
     calls: [u64; SystemCall::ALL.len()],
 }
 
+/// What a call did to what a process holds.
+pub(super) struct Called<'a> {
+    pub time: Nanos,
+    /// By how much the live blocks changed, wrapping around.
+    pub live: Live,
+    /// What the process held otherwise, before and after, where that has changed.
+    pub footprint: Option<(&'a Footprint, &'a Footprint)>,
+    /// What it did to a block.
+    pub block: Option<(&'a mut ProcessClasses, BlockChange)>,
+    /// The block that it resized, as it was.
+    pub resized: &'a Live,
+}
+
+/// Which moments a call has made: they are to be kept, once all bound memory is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Moments {
+    most_live: bool,
+    most_held: bool,
+    largest: bool,
+}
+
+impl Moments {
+    #[inline]
+    pub fn are_any(self) -> bool {
+        self != Moments::default()
+    }
+}
+
 /// Sums of values times weights.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Means {
-    /// The weight since held or resident memory changed last, which most calls do not: not yet in their sums.
+    /// The weight since held or resident memory changed last, which most calls do not: not yet in their sums. Of it, the
+    /// weight while anything was live.
     steady: u64,
+    steady_live: u64,
     weight: u128,
     held: u128,
     resident_pages: u128,
@@ -152,18 +212,18 @@ impl Means {
     fn add(&mut self, weight: u64, ratio_ppm: Option<u64>) {
         self.steady += weight;
         if let Some(ratio) = ratio_ppm {
-            self.live_weight += u128::from(weight);
+            self.steady_live += weight;
             self.ratio_ppm += u128::from(ratio) * u128::from(weight);
         }
     }
 
     /// Takes the steady weight into all sums: the values are about to change, or to be told.
-    #[inline]
-    fn settle(&mut self, holdings: &Holdings) {
+    fn settle(&mut self, footprint: &Footprint) {
         let weight = u128::from(std::mem::take(&mut self.steady));
         self.weight += weight;
-        self.held += weight * u128::from(holdings.heap_bytes);
-        self.resident_pages += weight * u128::from(holdings.resident_pages);
+        self.held += weight * u128::from(footprint.heap_bytes);
+        self.resident_pages += weight * u128::from(footprint.resident_pages);
+        self.live_weight += u128::from(std::mem::take(&mut self.steady_live));
     }
 }
 
@@ -173,27 +233,65 @@ impl HeapTally {
         self.processes += 1;
     }
 
-    /// A call has changed what a process holds. `change` is what it did to a block.
+    /// A call has changed what a process holds. Moments that this makes are for [`HeapTally::keep`].
     #[inline]
-    pub fn called(
-        &mut self,
-        time: Nanos,
-        before: &Holdings,
-        after: &Holdings,
-        blocks: Option<(&mut ProcessClasses, BlockChange)>,
-        ordinal: u32,
-    ) {
-        self.pass_time(time);
-        let is_call = blocks.is_some();
-        if let Some((process, change)) = blocks {
-            self.classes.change(process, change, after.usable_bytes.wrapping_sub(before.usable_bytes));
+    pub fn called(&mut self, called: Called<'_>) -> Moments {
+        self.pass_time(called.time);
+        let is_call = called.block.is_some();
+        if let Some((process, change)) = called.block {
+            self.classes.change(process, change, called.live.usable, called.resized);
         }
-        self.replace(before, after);
+        let mut moments = Moments::default();
+        if let Some((before, after)) = called.footprint {
+            self.replace_footprint(before, after);
+            moments.most_held = self.now.footprint.heap_bytes > self.most_held.holdings.footprint.heap_bytes;
+            moments.largest = after.heap_bytes > self.largest.1.holdings.footprint.heap_bytes;
+        }
+        self.now.live.change(called.live.blocks, called.live.asked, called.live.usable);
+        self.ratio_ppm = ratio_ppm(self.now.footprint.heap_bytes, self.now.live.asked);
         if is_call {
             self.by_call.add(1, self.ratio_ppm);
         }
-        if after.heap_bytes > self.largest.1.holdings.heap_bytes {
-            self.largest = (ordinal, Moment { time, holdings: *after });
+        moments.most_live = self.now.live.asked > self.most_live.holdings.live.asked;
+        moments
+    }
+
+    /// Whether the list of those that are untold is as long as it may get.
+    #[inline]
+    pub fn note_untold(&mut self, process: ProcessId) -> bool {
+        self.untold.push(process);
+        self.untold.len() >= UNTOLD_MOST
+    }
+
+    /// Those that are untold; from now on there are none.
+    pub fn take_untold(&mut self) -> Vec<ProcessId> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Gives the list back, for its memory.
+    pub fn untold_was(&mut self, mut list: Vec<ProcessId>) {
+        list.clear();
+        self.untold = list;
+    }
+
+    /// A process tells what of its heap is bound.
+    pub fn tell(&mut self, before: &Bound, after: &Bound) {
+        self.now.bound.replace(before, after);
+    }
+
+    /// Keeps the moments that a call of the `ordinal`-th process has made; all bound memory is told.
+    pub fn keep(&mut self, moments: Moments, process: &Holdings, ordinal: u32) {
+        let moment = |holdings: &Holdings| Moment { time: self.since, holdings: *holdings };
+        if moments.largest {
+            self.largest = (ordinal, moment(process));
+        }
+        let now = moment(&self.now);
+        if moments.most_held {
+            self.most_held = now;
+        }
+        if moments.most_live {
+            self.most_live = now;
+            self.classes.is_most_live();
         }
     }
 
@@ -203,7 +301,10 @@ impl HeapTally {
         if let Some(blocks) = blocks {
             self.classes.end(blocks);
         }
-        self.replace(held, &Holdings::default());
+        self.replace_footprint(&held.footprint, &Footprint::default());
+        self.now.live = self.now.live.minus(held.live);
+        self.now.bound.replace(&held.bound, &Bound::default());
+        self.ratio_ppm = ratio_ppm(self.now.footprint.heap_bytes, self.now.live.asked);
         for (sum, calls) in self.calls.iter_mut().zip(calls) {
             *sum += calls;
         }
@@ -218,22 +319,17 @@ impl HeapTally {
         }
     }
 
-    #[inline]
-    fn replace(&mut self, before: &Holdings, after: &Holdings) {
-        if before.heap_bytes != after.heap_bytes || before.resident_pages != after.resident_pages {
-            self.by_time.settle(&self.now);
-            self.by_call.settle(&self.now);
-        }
-        self.now.replace(before, after);
-        self.ratio_ppm = ratio_ppm(self.now.heap_bytes, self.now.live_bytes);
-        self.resident_pages_peak = self.resident_pages_peak.max(self.now.resident_pages);
-        if self.now.live_bytes > self.most_live.holdings.live_bytes {
-            self.most_live = Moment { time: self.since, holdings: self.now };
-            self.classes.is_most_live();
-        }
-        if self.now.heap_bytes > self.most_held.holdings.heap_bytes {
-            self.most_held = Moment { time: self.since, holdings: self.now };
-        }
+    #[cold]
+    fn replace_footprint(&mut self, before: &Footprint, after: &Footprint) {
+        self.by_time.settle(&self.now.footprint);
+        self.by_call.settle(&self.now.footprint);
+        self.now.footprint.replace(before, after);
+        self.resident_pages_peak = self.resident_pages_peak.max(self.now.footprint.resident_pages);
+    }
+
+    /// What the processes hold together, once all bound memory is told.
+    pub fn now(&self) -> &Holdings {
+        &self.now
     }
 
     /// Whether what is counted for the group is what its processes hold.

@@ -42,22 +42,23 @@ pub struct HeapLevels {
 
 impl HeapLevels {
     pub(in crate::simulation) fn of(holdings: &Holdings, page_bytes: u64) -> HeapLevels {
-        let rounding_bytes = holdings.usable_bytes.saturating_sub(holdings.live_bytes);
-        let internal_bytes = rounding_bytes + holdings.overhead_bytes + holdings.cached_bytes + holdings.in_page_bytes;
-        let rest = holdings.heap_bytes.saturating_sub(holdings.live_bytes);
+        let Holdings { live, footprint, bound } = holdings;
+        let rounding_bytes = live.usable.saturating_sub(live.asked);
+        let internal_bytes = rounding_bytes + bound.overhead_bytes + bound.cached_bytes + bound.in_page_bytes;
+        let rest = footprint.heap_bytes.saturating_sub(live.asked);
         HeapLevels {
-            live_bytes: holdings.live_bytes,
-            usable_bytes: holdings.usable_bytes,
+            live_bytes: live.asked,
+            usable_bytes: live.usable,
             rounding_bytes,
             internal_bytes,
             external_bytes: rest.saturating_sub(internal_bytes),
-            overhead_bytes: holdings.overhead_bytes,
-            cached_bytes: holdings.cached_bytes,
-            in_page_bytes: holdings.in_page_bytes,
-            held_bytes: holdings.heap_bytes,
-            mapped_bytes: holdings.mapped_pages * page_bytes,
-            resident_bytes: holdings.resident_pages * page_bytes,
-            lazy_bytes: holdings.lazy_pages * page_bytes,
+            overhead_bytes: bound.overhead_bytes,
+            cached_bytes: bound.cached_bytes,
+            in_page_bytes: bound.in_page_bytes,
+            held_bytes: footprint.heap_bytes,
+            mapped_bytes: footprint.mapped_pages * page_bytes,
+            resident_bytes: footprint.resident_pages * page_bytes,
+            lazy_bytes: footprint.lazy_pages * page_bytes,
         }
     }
 
@@ -188,8 +189,8 @@ impl HeapTally {
         }
         let (mut by_time, mut by_call) = (self.by_time, self.by_call);
         by_time.add(time.0.saturating_sub(self.since.0), self.ratio_ppm);
-        by_time.settle(&self.now);
-        by_call.settle(&self.now);
+        by_time.settle(&self.now.footprint);
+        by_call.settle(&self.now.footprint);
         let (ordinal, moment) = &self.largest;
         let kinds = SystemCall::ALL.iter().zip(self.calls.iter().zip(calls));
         Some(HeapSummary {
@@ -207,21 +208,21 @@ impl HeapTally {
                 resident_by_time: mean(by_time.resident_pages * u128::from(page_bytes), by_time.weight),
                 resident_by_call: mean(by_call.resident_pages * u128::from(page_bytes), by_call.weight),
             },
-            held_to_live: self.ratios(&by_time),
+            held_to_live: self.ratios(&by_time, &by_call),
             system_calls: kinds.map(|(kind, (ended, alive))| (kind.name(), ended + alive)).collect(),
             classes: self.size_classes(),
         })
     }
 
-    fn ratios(&self, by_time: &Means) -> FootprintRatios {
+    fn ratios(&self, by_time: &Means, by_call: &Means) -> FootprintRatios {
         let (live, held) = (&self.most_live.holdings, &self.most_held.holdings);
         let mean_ratio = |means: &Means| (means.live_weight > 0).then(|| mean(means.ratio_ppm, means.live_weight));
         FootprintRatios {
             mean_by_time_ppm: mean_ratio(by_time),
-            mean_by_call_ppm: mean_ratio(&self.by_call),
-            at_most_live_ppm: super::ratio_ppm(live.heap_bytes, live.live_bytes),
-            at_most_held_ppm: super::ratio_ppm(held.heap_bytes, held.live_bytes),
-            of_maxima_ppm: super::ratio_ppm(held.heap_bytes, live.live_bytes),
+            mean_by_call_ppm: mean_ratio(by_call),
+            at_most_live_ppm: super::ratio_ppm(live.footprint.heap_bytes, live.live.asked),
+            at_most_held_ppm: super::ratio_ppm(held.footprint.heap_bytes, held.live.asked),
+            of_maxima_ppm: super::ratio_ppm(held.footprint.heap_bytes, live.live.asked),
         }
     }
 
