@@ -348,6 +348,7 @@ fn what_is_declared_of_the_c_library_is_what_its_headers_say() {
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
