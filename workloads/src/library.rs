@@ -61,7 +61,12 @@ pub const LIBRARY: &[Shipped] = shipped![
 pub const EXPERIMENT_WORKLOADS: &[Shipped] = shipped!["experiments/waiting_jobs.ron", "experiments/jobs_at_random.ron"];
 
 /// Experiments, which `framesim sweep` runs.
-pub const EXPERIMENTS: &[Shipped] = shipped!["experiments/placement_1975.ron", "experiments/queue_without_limit.ron"];
+pub const EXPERIMENTS: &[Shipped] = shipped![
+    "experiments/placement_1975.ron",
+    "experiments/queue_without_limit.ron",
+    "experiments/cluster/small_cells.ron",
+    "experiments/cluster/fleet.ron",
+];
 
 /// The experiment of that name (`placement_1975`), or of that path.
 #[must_use]

@@ -229,13 +229,17 @@ impl Caller<'_> {
         touch: u64,
         malloc: impl FnOnce(&mut dyn HeapAllocator, ThreadId, &mut dyn SystemMemory) -> Result<Address, OutOfMemory>,
     ) -> Result<Address, Tried> {
-        let heap = self.memory.heap.as_deref_mut().expect("a process that calls its heap has one");
-        let mut system = self.kernel.memory(self.pid);
-        let Ok(block) = malloc(heap, self.thread, &mut system) else { return Err(self.lacks(Region::Heap)) };
+        let got = self.on_heap(|heap, thread, os| {
+            let got = malloc(heap, thread, os);
+            if let Ok(block) = got
+                && touch > 0
+            {
+                os.touch(block, touch);
+            }
+            got
+        });
+        let Ok(block) = got else { return Err(self.lacks(Region::Heap)) };
         self.change = Some(BlockChange::Got { asked: bytes });
-        if touch > 0 {
-            system.touch(block, touch);
-        }
         Ok(block)
     }
 
