@@ -27,7 +27,7 @@ pub(crate) fn number() -> u32 {
     THREAD.with(|thread| {
         if thread.number.get() == 0 {
             thread.number.set(THREADS.fetch_add(1, Ordering::Relaxed).wrapping_add(1));
-            watch_end();
+            tell_end_in(1);
         }
         thread.number.get().wrapping_sub(1)
     })
@@ -72,13 +72,8 @@ pub(crate) fn tell_ends() {
     }
 }
 
-/// Sees to it that this thread's end is told.
-fn watch_end() {
-    wait_rounds(1);
-}
-
-/// Sees to it that `ended` is called with that number, after the destructors of this round.
-fn wait_rounds(round: usize) {
+/// Sees to it that `ended` is called for this thread in that round of destructors, with its number.
+fn tell_end_in(round: usize) {
     let key = KEY.load(Ordering::Acquire);
     if key != NO_KEY {
         // SAFETY: the key was made by `tell_ends`; its data is a number, not a pointer.
@@ -89,7 +84,7 @@ fn wait_rounds(round: usize) {
 /// A thread ends. The destructors of the program's own data may free blocks: the last round is waited for.
 extern "C" fn ended(round: *mut c_void) {
     if round.addr() < ROUNDS {
-        return wait_rounds(round.addr() + 1);
+        return tell_end_in(round.addr() + 1);
     }
     let inside = Inside::enter();
     if inside.is_some() {

@@ -246,14 +246,11 @@ impl Caller<'_> {
     /// Keeps a new block, unless frames were missing when it was written.
     #[inline]
     fn keep_if_written(&mut self, block: Result<Address, Tried>, keep: impl FnOnce(&mut Self, Address)) -> Tried {
-        match block {
-            Ok(block) => match self.is_written(block) {
-                Ok(()) => {
-                    keep(self, block);
-                    Tried::At(block)
-                }
-                Err(lacks) => lacks,
-            },
+        match block.and_then(|block| self.written_block(block)) {
+            Ok(block) => {
+                keep(self, block);
+                Tried::At(block)
+            }
             Err(lacks) => lacks,
         }
     }
@@ -266,11 +263,11 @@ impl Caller<'_> {
         self.written(call, block)
     }
 
-    /// What was written to a block has its frames, or what it lacks.
+    /// The block when what was written to it has its frames, or what it lacks.
     #[inline]
-    fn is_written(&mut self, block: Address) -> Result<(), Tried> {
+    fn written_block(&mut self, block: Address) -> Result<Address, Tried> {
         match self.kernel.take_unmet(self.pid, self.thread) {
-            None => Ok(()),
+            None => Ok(block),
             Some(unmet) => Err(Tried::Lacks(Refusal::of(&unmet), Stage::Writing { block })),
         }
     }

@@ -187,3 +187,30 @@ fn fill(text: &mut impl Unpack, out: &mut [u8]) -> io::Result<usize> {
     }
     Ok(filled)
 }
+
+/// What the tests of each packing share.
+#[cfg(test)]
+pub(super) mod testing {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// The text of packed bytes.
+    pub fn read(packed: impl Into<Vec<u8>>) -> io::Result<Vec<u8>> {
+        let mut text = Vec::new();
+        unpacked(Cursor::new(packed.into()))?.read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    /// What is wrong with damaged ones.
+    pub fn error(packed: impl Into<Vec<u8>>) -> UnpackError {
+        let error = read(packed).expect_err("it is damaged");
+        error.get_ref().and_then(|inner| inner.downcast_ref::<UnpackError>()).expect("an error of unpacking").clone()
+    }
+
+    /// Text that does not pack to nearly nothing.
+    pub fn text(bytes: usize) -> Vec<u8> {
+        let numbers = (0_u64..).map(|n| format!("m {} {n} {}\n", n % 7, n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50));
+        numbers.flat_map(String::into_bytes).take(bytes).collect()
+    }
+}

@@ -141,32 +141,13 @@ impl<R: Read> Read for Counted<R> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Cursor;
-
     use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 
     use super::*;
-    use crate::trace::unpack::unpacked;
+    use crate::trace::unpack::testing::{error, read, text};
 
     fn packed(text: &[u8]) -> Vec<u8> {
         compress_to_vec(text, CompressionLevel::Fastest)
-    }
-
-    fn read(packed: impl Into<Vec<u8>>) -> io::Result<Vec<u8>> {
-        let mut text = Vec::new();
-        unpacked(Cursor::new(packed.into()))?.read_to_end(&mut text)?;
-        Ok(text)
-    }
-
-    fn error(packed: impl Into<Vec<u8>>) -> UnpackError {
-        let error = read(packed).expect_err("it is damaged");
-        error.get_ref().and_then(|inner| inner.downcast_ref::<UnpackError>()).expect("an error of unpacking").clone()
-    }
-
-    /// Text that does not pack to nearly nothing.
-    fn text(bytes: usize) -> Vec<u8> {
-        let numbers = (0_u64..).map(|n| format!("m {} {n} {}\n", n % 7, n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 50));
-        numbers.flat_map(String::into_bytes).take(bytes).collect()
     }
 
     #[test]
