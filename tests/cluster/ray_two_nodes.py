@@ -37,6 +37,8 @@ STARTED = []
 
 
 def main():
+    # A shell's background job ignores Ctrl-C, and so would everything that is started here.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     framesim_that_tells()
     node = dict(num_cpus=1, object_store_memory=80 * 2**20)
     cluster = Cluster(initialize_head=True, head_node_args=dict(
