@@ -90,8 +90,8 @@ impl Asked {
             Call::Start if matches!(happened.outcome, Outcome::Refused(_)) => seen.turned_away = true,
             Call::Start => seen.started = true,
             Call::Exit(ExitReason::Done) | Call::Request(Request::Exit) => seen.done = true,
-            Call::Request(request) if seen.requests < MOST => {
-                let digest = mixed(group, ordinal, seen.requests, &request);
+            Call::Request(_) if seen.requests < MOST => {
+                let digest = mixed(group, ordinal, seen.requests, &happened.call);
                 for (sum, (processes, requests)) in self.sums.iter_mut().zip(SPANS) {
                     if ordinal < processes && seen.requests < requests {
                         *sum = sum.wrapping_add(digest);
@@ -121,29 +121,20 @@ impl Asked {
     }
 }
 
-/// A number for one request of one process; it stays as long as the form of requests does.
-fn mixed(group: u32, ordinal: u32, number: u32, request: &Request) -> u64 {
+/// A number for one request of one process.
+fn mixed(group: u32, ordinal: u32, number: u32, request: &Call) -> u64 {
     const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-    let mut buffer = [0; 64];
-    let bytes = postcard::to_slice(request, &mut buffer).expect("a request is a few numbers");
-    let mut state = (u64::from(group) << 32 | u64::from(ordinal)).wrapping_mul(MULTIPLIER) ^ u64::from(number);
-    let mut take_in = |word: u64| {
-        state = (state ^ word).wrapping_mul(MULTIPLIER);
-        state ^= state >> 29;
+    let who = (u64::from(group) << 32 | u64::from(ordinal)).wrapping_mul(MULTIPLIER) ^ u64::from(number);
+    let take_in = |state: u64, word: u64| {
+        let mixed = (state ^ word).wrapping_mul(MULTIPLIER);
+        mixed ^ mixed >> 29
     };
-    take_in(bytes.len() as u64);
-    for word in bytes.chunks(8) {
-        let mut eight = [0; 8];
-        eight[..word.len()].copy_from_slice(word);
-        take_in(u64::from_le_bytes(eight));
-    }
-    take_in(0);
-    state
+    take_in(request.asked().into_iter().fold(who, take_in), 0)
 }
 
 #[cfg(test)]
 mod tests {
-    use framesim_models::ThreadId;
+    use framesim_models::{Nanos, ThreadId};
     use framesim_workloads::requests::Slot;
 
     use super::*;
@@ -161,17 +152,48 @@ mod tests {
 
     #[test]
     fn each_part_of_a_request_counts() {
-        let malloc = |bytes, touch| Request::Malloc { slot: None, bytes, touch, life: None, freed_by: ThreadId(0) };
-        let numbers = [
-            mixed(0, 0, 0, &malloc(16, 16)),
-            mixed(1, 0, 0, &malloc(16, 16)),
-            mixed(0, 1, 0, &malloc(16, 16)),
-            mixed(0, 0, 1, &malloc(16, 16)),
-            mixed(0, 0, 0, &malloc(17, 16)),
-            mixed(0, 0, 0, &malloc(16, 17)),
-            mixed(0, 0, 0, &Request::Free { slot: Slot(0) }),
+        let malloc = Request::Malloc { slot: None, bytes: 16, touch: 8, life: None, freed_by: ThreadId(0) };
+        let slot = Slot(0);
+        let requests = [
+            malloc,
+            Request::Malloc { slot: Some(slot), bytes: 16, touch: 8, life: None, freed_by: ThreadId(0) },
+            Request::Malloc { slot: None, bytes: 17, touch: 8, life: None, freed_by: ThreadId(0) },
+            Request::Malloc { slot: None, bytes: 16, touch: 9, life: None, freed_by: ThreadId(0) },
+            Request::Malloc { slot: None, bytes: 16, touch: 8, life: Some(Nanos(0)), freed_by: ThreadId(0) },
+            Request::Malloc { slot: None, bytes: 16, touch: 8, life: Some(Nanos(1)), freed_by: ThreadId(0) },
+            Request::Malloc { slot: None, bytes: 16, touch: 8, life: None, freed_by: ThreadId(1) },
+            Request::Calloc { slot, count: 3, bytes: 16, touch: 8 },
+            Request::Calloc { slot, count: 2, bytes: 16, touch: 8 },
+            Request::Calloc { slot, count: 3, bytes: 17, touch: 8 },
+            Request::Calloc { slot, count: 3, bytes: 16, touch: 9 },
+            Request::AlignedAlloc { slot, align: 3, bytes: 16, touch: 8 },
+            Request::AlignedAlloc { slot, align: 2, bytes: 16, touch: 8 },
+            Request::AlignedAlloc { slot, align: 3, bytes: 17, touch: 8 },
+            Request::AlignedAlloc { slot, align: 3, bytes: 16, touch: 9 },
+            Request::Realloc { slot, bytes: 16, touch: 8 },
+            Request::Realloc { slot: Slot(1), bytes: 16, touch: 8 },
+            Request::Realloc { slot, bytes: 17, touch: 8 },
+            Request::Realloc { slot, bytes: 16, touch: 9 },
+            Request::Free { slot },
+            Request::Free { slot: Slot(1) },
+            Request::Touch { slot },
+            Request::Give { slot },
+            Request::Munmap { slot },
+            Request::DontNeed { slot },
+            Request::Take { slot, frames: 1 },
+            Request::Take { slot, frames: 2 },
+            Request::Mmap { slot, bytes: 1 },
+            Request::Mmap { slot, bytes: 2 },
+            Request::Spawn { group: 0 },
+            Request::Spawn { group: 1 },
+            Request::Sleep,
+            Request::Exit,
+            Request::EndThread,
         ];
-        let different: std::collections::BTreeSet<u64> = numbers.into_iter().collect();
-        assert_eq!(different.len(), numbers.len());
+        let of_first = requests.iter().map(|request| mixed(0, 0, 0, &Call::Request(*request)));
+        let of_others = [(1, 0, 0), (0, 1, 0), (0, 0, 1)];
+        let of_others = of_others.map(|(group, ordinal, number)| mixed(group, ordinal, number, &Call::Request(malloc)));
+        let different: std::collections::BTreeSet<u64> = of_first.chain(of_others).collect();
+        assert_eq!(different.len(), requests.len() + of_others.len());
     }
 }

@@ -3,7 +3,7 @@
 use framesim_models::frames::{AllocError, FrameAllocator, FrameRun};
 use framesim_models::kernel::{NoMemory, Region};
 use framesim_models::{Address, Cpu, Nanos, Pid, ThreadId};
-use framesim_workloads::requests::Request;
+use framesim_workloads::requests::{Request, Slot};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Trajectory;
@@ -220,19 +220,35 @@ impl Call {
         )
     }
 
-    /// Takes what was asked into a digest, and nothing of what came of it: who asks is for the caller to tell apart.
-    pub fn digest_request_into(&self, thread: ThreadId, trajectory: &mut Trajectory) {
-        let mut bytes = [0; 64];
-        let written = match self {
-            Call::Request(request) => postcard::to_slice(request, &mut bytes).map_or(0, |written| written.len()),
-            _ => 0,
+    /// What is asked, and nothing of what came of it or of who asks, as numbers that never change: the kind and the slot, then all else.
+    #[inline]
+    #[must_use]
+    pub fn asked(&self) -> [u64; 5] {
+        const NO_SLOT: u64 = 1 << 32;
+        let at = |slot: Slot| u64::from(slot.0);
+        let [place, rest @ ..] = match *self {
+            Call::Request(Request::Malloc { slot, bytes, touch, life, freed_by }) => {
+                // A life of 0 is one too.
+                let life = life.map_or(0, |life| life.0.saturating_add(1));
+                [slot.map_or(NO_SLOT, at), bytes, touch, life, freed_by.0.into()]
+            }
+            Call::Request(Request::Calloc { slot, count, bytes, touch }) => [at(slot), bytes, touch, count, 0],
+            Call::Request(Request::AlignedAlloc { slot, align, bytes, touch }) => [at(slot), bytes, touch, align, 0],
+            Call::Request(Request::Realloc { slot, bytes, touch }) => [at(slot), bytes, touch, 0, 0],
+            Call::Request(Request::Mmap { slot, bytes }) => [at(slot), bytes, 0, 0, 0],
+            Call::Request(Request::Take { slot, frames }) => [at(slot), frames, 0, 0, 0],
+            Call::Request(
+                Request::Free { slot }
+                | Request::Touch { slot }
+                | Request::Give { slot }
+                | Request::Munmap { slot }
+                | Request::DontNeed { slot },
+            ) => [at(slot), 0, 0, 0, 0],
+            Call::Request(Request::Spawn { group }) => [group.into(), 0, 0, 0, 0],
+            _ => [0; 5],
         };
-        trajectory.absorb_pair((self.kind() as u64) << 32 | u64::from(thread.0), written as u64);
-        for word in bytes[..written].chunks(16) {
-            let mut padded = [0; 16];
-            padded[..word.len()].copy_from_slice(word);
-            trajectory.absorb(u128::from_le_bytes(padded));
-        }
+        let [bytes, touch, more, freed_by] = rest;
+        [(self.kind() as u64) << 56 | place, bytes, touch, more, freed_by]
     }
 
     /// What kind of call it is.

@@ -100,7 +100,7 @@ use crate::digest::{Digest, Sealer, Trajectory};
 use crate::queue::EventQueue;
 
 /// Version of all results: the same workload and seed give the same digest as long as this stays.
-pub const RESULTS_VERSION: u32 = 3;
+pub const RESULTS_VERSION: u32 = 4;
 
 /// What the queue holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,7 @@ fn heaps_are_put_side_by_side_and_the_winner_is_named() {
     assert_snapshot!(shown(&["compare", LS, "--heap", "glibc,dlmalloc,free_list(policy: best)"]), @r"
     ls.trace.zst: replay of ls.trace.zst
     seed 1
-    the same 4,718 requests for all, digest 467a1a8845f6ceb8
+    the same 4,718 requests for all, digest fe271155dc79058c
 
                              held, KiB       resident, KiB    % of held  system
     heap                 most  average       most  average   int.  ext.   calls ref.
@@ -39,7 +39,7 @@ fn policies_are_put_side_by_side_over_seeds() {
     assert_snapshot!(said, @r"
     web: a web server, 200 requests a second
     seeds 42 to 44; numbers are means over them
-    the same 27,062 requests for all, digest 4d48303e02aed8e6
+    the same 27,062 requests for all, digest db787df9cbf8d4b8
 
                                          external, frames           shortest   most
     policy                     refused    average             worst  longest  holes

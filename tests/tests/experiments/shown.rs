@@ -99,7 +99,7 @@ fn files_say_what_they_hold() {
     cell,memory,policy,heap,seed,state,time_ns,events,digest,state_digest,requests
     5de883b9d3ec29a5,256KiB,first_fit,free_list,5,done,120898517,738,0284cdc0e55a4a22d9628ad0c9328abb,b01a64eacef55edc9897ab0c2f9c8cc0,
     98ac7cfe01701402,256KiB,best_fit,free_list,5,done,120898517,738,3d5c7e4d7d4bdf97e4ef42c4f348738d,b01a64eacef55edc9897ab0c2f9c8cc0,
-    2fd9c32f7802e4cf,256KiB,first_fit,free_list,6,done,92526960,566,4846c18837b10a82cf8d0564d1b375a5,b01a64eacef55edc9897ab0c2f9c8cc0,8x1:4909bec0ee098b98
+    2fd9c32f7802e4cf,256KiB,first_fit,free_list,6,done,92526960,566,4846c18837b10a82cf8d0564d1b375a5,b01a64eacef55edc9897ab0c2f9c8cc0,8x1:96fd7d265f4d1a4a
     ");
     assert_snapshot!(start("series.csv"), @"
     cell,memory,policy,heap,seed,time_ns,metric,value,unit
