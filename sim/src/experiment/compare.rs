@@ -38,6 +38,14 @@ pub(super) struct Comparer<'p> {
     across: BTreeMap<(usize, Vec<String>), Sides>,
 }
 
+/// All comparisons.
+pub(super) struct Compared {
+    /// `comparisons.csv`, without its name.
+    pub file: FileWriter,
+    /// In words.
+    pub report: String,
+}
+
 /// Two sides under the same seeds.
 struct Pair<'a> {
     on: &'a str,
@@ -45,7 +53,6 @@ struct Pair<'a> {
     other: &'a str,
     /// Labels of the coordinates; what is compared is empty.
     place: Vec<String>,
-    values: [&'a [Values]; 2],
 }
 
 const NUMBERS: [&str; 17] = [
@@ -136,14 +143,15 @@ impl<'p> Comparer<'p> {
 
     fn pair(&mut self, on: &str, one: &str, other: &str, place: Vec<String>, sides: &Sides) -> Result<(), Failure> {
         let [Some(first), Some(second)] = sides else { return Ok(()) };
-        let pair = Pair { on, one, other, place, values: [first, second] };
+        let pair = Pair { on, one, other, place };
         let mut heading = self.heading(&pair);
         let mut resolved: Vec<(&Metric, Paired)> = Vec::new();
-        for (number, &metric) in self.prepared.metrics.iter().enumerate() {
-            let (one, other) = in_pairs(&pair.values[0][number], &pair.values[1][number]);
-            let confidence = self.prepared.experiment.confidence.get();
-            let Some(paired) = Paired::with(&one, &other, confidence, &mut self.bootstrap) else { continue };
-            self.row(&pair, metric, [&one, &other], &paired)?;
+        let measures: Vec<_> = first.iter().zip(second).map(|(one, other)| in_pairs(one, other)).collect();
+        let confidence = self.prepared.experiment.confidence.get();
+        let paired = Paired::of_each(&measures, confidence, &mut self.bootstrap);
+        for ((&metric, (one, other)), paired) in self.prepared.metrics.iter().zip(&measures).zip(paired) {
+            let Some(paired) = paired else { continue };
+            self.row(&pair, metric, [one, other], &paired)?;
             self.report.push_str(&std::mem::take(&mut heading));
             let name = metric.name.replace('_', " ");
             let measure = Measure { name: &name, scale: scale(metric) };
@@ -208,9 +216,9 @@ impl<'p> Comparer<'p> {
         write_row(&mut self.to, fields).map_err(|error| self.to.failure(&error))
     }
 
-    pub(super) fn finish(mut self) -> Result<(FileWriter, String), Failure> {
+    pub(super) fn finish(mut self) -> Result<Compared, Failure> {
         self.end_point()?;
-        Ok((self.to, self.report))
+        Ok(Compared { file: self.to, report: self.report })
     }
 }
 

@@ -210,7 +210,7 @@ fn journal(folder: &Path) -> Result<Option<JournalReader>, JournalError> {
 /// # Errors
 /// [`MergeError`]; nothing has its final name then.
 pub fn merge(shards: &mut Shards, prepared: &Prepared, folder: &Path) -> Result<Finished, MergeError> {
-    let mut writer = Writer::new(prepared, folder).map_err(MergeError::Results)?;
+    let mut writer = Writer::new(prepared, folder, None).map_err(MergeError::Results)?;
     let gap = shards.walk(prepared, &mut |record| writer.add(record))?;
     if gap.cells > 0 {
         return Err(MergeError::Missing(gap));

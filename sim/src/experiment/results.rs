@@ -17,12 +17,14 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::thread::Scope;
 
 use serde::Serialize;
 
 use super::asked::{Agreement, Digests};
+use super::beside::Comparing;
 use super::cell::{Broken, Key, Ran, Record};
-use super::compare::Comparer;
+use super::compare::{Compared, Comparer};
 use super::journal::{Head, Part};
 use super::measure::Metric;
 use super::parquet::PARQUET;
@@ -44,13 +46,13 @@ const RUN: [&str; 6] = ["state", "time_ns", "events", "digest", "state_digest", 
 const NAMED_MOST: usize = 20;
 
 /// Writes the results of cells, which come in order. Nothing has its final name before [`Writer::finish`].
-pub struct Writer<'p> {
+pub struct Writer<'scope, 'p> {
     prepared: &'p Prepared,
     cells: TableFile,
     runs: Sealed,
     series: Option<TableFile>,
     batches: Option<Sealed>,
-    comparer: Comparer<'p>,
+    comparing: Comparing<'scope, 'p>,
     /// What the first cell of the current point and replica asked for.
     asked: Option<(Key, Digests)>,
     finished: Finished,
@@ -113,12 +115,16 @@ impl Dependence<'_> {
     }
 }
 
-impl<'p> Writer<'p> {
-    /// Starts the files in `folder`.
+impl<'scope, 'p: 'scope> Writer<'scope, 'p> {
+    /// Starts the files in `folder`; with a scope, comparisons are made on a thread of their own.
     ///
     /// # Errors
     /// When they cannot be written.
-    pub fn new(prepared: &'p Prepared, folder: &Path) -> Result<Writer<'p>, Failure> {
+    pub fn new(
+        prepared: &'p Prepared,
+        folder: &Path,
+        beside: Option<&'scope Scope<'scope, '_>>,
+    ) -> Result<Writer<'scope, 'p>, Failure> {
         let columns = |rest: &[(&str, Kind)]| columns(prepared, rest);
         let series = columns(&[("time_ns", Kind::Count)].into_iter().chain(VALUE).collect::<Vec<_>>());
         let series = prepared.series().map(|_| TableFile::create(folder, "series", &series)).transpose()?;
@@ -130,13 +136,17 @@ impl<'p> Writer<'p> {
         };
         let runs = csv("runs.csv", &RUN)?;
         let batches = prepared.is_single().then(|| csv("batches.csv", &BATCH)).transpose()?;
+        let comparer = Comparer::new(prepared, FileWriter::create(&folder.join("comparisons.csv"))?)?;
         Ok(Writer {
             prepared,
             cells: TableFile::create(folder, "cells", &columns(&VALUE))?,
             runs,
             series,
             batches,
-            comparer: Comparer::new(prepared, FileWriter::create(&folder.join("comparisons.csv"))?)?,
+            comparing: match beside {
+                Some(scope) => Comparing::beside(comparer, scope),
+                None => Comparing::Here(Box::new(comparer)),
+            },
             asked: None,
             finished: Finished::default(),
         })
@@ -158,7 +168,7 @@ impl<'p> Writer<'p> {
                 self.agree(key, &ran.asked)?;
                 self.rows(&who, ran)?;
                 self.finished.events += ran.events;
-                self.comparer.add(key, &ran.values)
+                self.comparing.add(key, &ran.values)
             }
             Err(broken) => {
                 self.finished.failed_count += 1;
@@ -255,8 +265,8 @@ impl<'p> Writer<'p> {
     /// # Errors
     /// When they cannot be written.
     pub fn finish(self, folder: &Path, head: &Head) -> Result<Finished, Failure> {
-        let Writer { prepared, cells, mut runs, series, batches, comparer, mut finished, .. } = self;
-        let (comparisons, report) = comparer.finish()?;
+        let Writer { prepared, cells, mut runs, series, batches, comparing, mut finished, .. } = self;
+        let Compared { file: comparisons, report } = comparing.finish()?;
         let (mut cells, mut series) = (cells.end()?, series.map(TableFile::end).transpose()?);
         let (cells_csv, cells_parquet) = cells.digests()?;
         let (series_csv, series_parquet) = series.as_mut().map(Ended::digests).transpose()?.unzip();

@@ -110,13 +110,16 @@ pub fn sweep(sweep: &Sweep<'_>, progress: &mut dyn Progress) -> Result<Outcome, 
 pub fn results(sweep: &Sweep<'_>) -> Result<Finished, SweepError> {
     let reader = JournalReader::open(&sweep.folder.join(JOURNAL))?.expect("a sweep has written its journal");
     let (mut records, mut plan) = (InOrder::of(reader), sweep.prepared.plan(sweep.head.shard));
-    let mut writer = Writer::new(sweep.prepared, sweep.folder).map_err(SweepError::File)?;
-    while let Next::Cell(key) = plan.next_cell() {
-        let record = records.take(key)?.expect("a sweep that is done has all its cells in the journal");
-        writer.add(&record).map_err(SweepError::File)?;
-        plan.done(key, record.deciding_value(sweep.prepared.deciding()));
-    }
-    writer.finish(sweep.folder, sweep.head).map_err(SweepError::File)
+    std::thread::scope(|scope| {
+        let beside = (sweep.jobs > 1).then_some(scope);
+        let mut writer = Writer::new(sweep.prepared, sweep.folder, beside).map_err(SweepError::File)?;
+        while let Next::Cell(key) = plan.next_cell() {
+            let record = records.take(key)?.expect("a sweep that is done has all its cells in the journal");
+            writer.add(&record).map_err(SweepError::File)?;
+            plan.done(key, record.deciding_value(sweep.prepared.deciding()));
+        }
+        writer.finish(sweep.folder, sweep.head).map_err(SweepError::File)
+    })
 }
 
 struct Shared<'p> {

@@ -9,8 +9,14 @@ use super::{Interval, count};
 pub const RESAMPLES: u32 = 10_000;
 
 /// Resamples that are added up side by side: additions of one wait for each other, those of several do not.
-const ABREAST: usize = 8;
+const ABREAST: usize = 2;
 const _: () = assert!((RESAMPLES as usize).is_multiple_of(ABREAST), "resamples come in whole blocks");
+
+/// Sets that are drawn from together: where a draw falls is looked up once for all of them.
+const TOGETHER: usize = 8;
+
+/// A number of each set; 0 for those that there are too few of.
+type Row = [f64; TOGETHER];
 
 /// Draws that are kept to be used again: 32 MiB of them.
 const KEPT_MOST: usize = 1 << 24;
@@ -23,7 +29,7 @@ const KEPT_MOST: usize = 1 << 24;
 /// When `confidence` is not between 0 and 1.
 #[must_use]
 pub fn bootstrap_mean(values: &[f64], confidence: f64, seed: u64) -> Option<Interval> {
-    Bootstrap::new(seed).mean(values, confidence)
+    Bootstrap::new(seed).means(&[values.to_vec()], confidence)[0]
 }
 
 /// Bootstraps under one seed. Sets of values of equal size have the same draws, which are made once for all of them.
@@ -34,40 +40,54 @@ pub struct Bootstrap {
     values: usize,
     /// Places of [`ABREAST`] resamples after each other: first that of the first draw of each, then that of the second.
     draws: Vec<u16>,
-    means: Vec<f64>,
 }
 
 impl Bootstrap {
     /// Under this seed.
     #[must_use]
     pub fn new(seed: u64) -> Bootstrap {
-        Bootstrap { seed, values: 0, draws: Vec::new(), means: Vec::new() }
+        Bootstrap { seed, values: 0, draws: Vec::new() }
     }
 
-    /// As [`bootstrap_mean`].
+    /// As [`bootstrap_mean`], of each set.
     ///
     /// # Panics
     /// When `confidence` is not between 0 and 1.
-    pub fn mean(&mut self, values: &[f64], confidence: f64) -> Option<Interval> {
+    pub fn means(&mut self, sets: &[Vec<f64>], confidence: f64) -> Vec<Option<Interval>> {
         assert!(confidence > 0.0 && confidence < 1.0, "a confidence is between 0 and 1, found {confidence}");
-        if values.len() < 2 {
-            return None;
+        let mut intervals = Vec::with_capacity(sets.len());
+        for sets in sets.chunk_by(|one, next| one.len() == next.len()).flat_map(|equal| equal.chunks(TOGETHER)) {
+            if sets[0].len() < 2 {
+                intervals.extend(sets.iter().map(|_| None));
+                continue;
+            }
+            let means = self.resample(&rows(sets));
+            let mut of_set = Vec::with_capacity(means.len());
+            for set in 0..sets.len() {
+                of_set.clear();
+                of_set.extend(means.iter().map(|row| row[set]));
+                intervals.push(Some(middle(&mut of_set, confidence)));
+            }
         }
-        self.means.clear();
-        let blocks = RESAMPLES as usize / ABREAST;
+        intervals
+    }
+
+    /// The means of all resamples.
+    fn resample(&mut self, values: &[Row]) -> Vec<Row> {
+        let mut resampled = Vec::with_capacity(RESAMPLES as usize);
         if values.len() * RESAMPLES as usize <= KEPT_MOST {
             self.keep_draws(values.len());
             for block in self.draws.chunks_exact(values.len() * ABREAST) {
-                self.means.extend(means(values, block));
+                resampled.extend(means(values, block));
             }
         } else {
             let (mut coins, mut block) = (self.coins(), vec![0; values.len() * ABREAST]);
-            for _ in 0..blocks {
+            for _ in 0..RESAMPLES as usize / ABREAST {
                 draw::<u32>(&mut coins, values.len(), &mut block);
-                self.means.extend(means(values, &block));
+                resampled.extend(means(values, &block));
             }
         }
-        Some(middle(&mut self.means, confidence))
+        resampled
     }
 
     fn coins(&self) -> Coins {
@@ -114,15 +134,29 @@ fn draw<P: Place>(coins: &mut Coins, values: usize, block: &mut [P]) {
     }
 }
 
+/// The first values of all sets, then the second ones.
+fn rows(sets: &[Vec<f64>]) -> Vec<Row> {
+    let row = |place: usize| {
+        let mut row = [0.0; TOGETHER];
+        for (number, set) in row.iter_mut().zip(sets) {
+            *number = set[place];
+        }
+        row
+    };
+    (0..sets[0].len()).map(row).collect()
+}
+
 /// The means of some resamples, each added up in the order of its draws.
-fn means<P: Place>(values: &[f64], block: &[P]) -> [f64; ABREAST] {
-    let mut sums = [0.0; ABREAST];
+fn means<P: Place>(values: &[Row], block: &[P]) -> [Row; ABREAST] {
+    let mut sums = [[0.0; TOGETHER]; ABREAST];
     for places in block.chunks_exact(ABREAST) {
-        for (sum, place) in sums.iter_mut().zip(places) {
-            *sum += values[place.place()];
+        for (sums, place) in sums.iter_mut().zip(places) {
+            for (sum, value) in sums.iter_mut().zip(&values[place.place()]) {
+                *sum += value;
+            }
         }
     }
-    sums.map(|sum| sum / count(values.len()))
+    sums.map(|sums| sums.map(|sum| sum / count(values.len())))
 }
 
 /// What lies between the tails.
@@ -171,12 +205,15 @@ mod tests {
             let mut means: Vec<f64> = (0..RESAMPLES).map(mean).collect();
             means.sort_unstable_by(f64::total_cmp);
             // 250 of 10,000 are beyond either end.
-            Some(Interval { low: means[250], high: means[10_000 - 251] })
+            Interval { low: means[250], high: means[10_000 - 251] }
         };
         let mut bootstrap = Bootstrap::new(3);
-        for values in [&values[..5], &values[..40], &values[5..10], &values] {
-            assert_eq!(bootstrap.mean(values, 0.95), plain(values), "{} values", values.len());
-        }
+        // Nine of five values are more than are drawn from together.
+        let five = (0..9).map(|at| &values[at * 5..][..5]);
+        let sets: Vec<Vec<f64>> =
+            five.chain([&values[..40], &values[..1], &values[5..10], &values]).map(<[f64]>::to_vec).collect();
+        let expected: Vec<_> = sets.iter().map(|set| (set.len() > 1).then(|| plain(set))).collect();
+        assert_eq!(bootstrap.means(&sets, 0.95), expected);
         assert!(values.len() * RESAMPLES as usize > KEPT_MOST);
     }
 

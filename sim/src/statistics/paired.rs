@@ -34,26 +34,38 @@ impl Paired {
     /// When there are not as many of one as of the other, or `confidence` is not between 0 and 1.
     #[must_use]
     pub fn of(one: &[f64], other: &[f64], confidence: f64, seed: u64) -> Option<Paired> {
-        Paired::with(one, other, confidence, &mut Bootstrap::new(seed))
+        let pairs = [(one.to_vec(), other.to_vec())];
+        Paired::of_each(&pairs, confidence, &mut Bootstrap::new(seed)).swap_remove(0)
     }
 
-    /// The same, with a bootstrap that serves many pairs.
+    /// The same of each of several measures, with a bootstrap that serves them all.
     ///
     /// # Panics
     /// As [`Paired::of`].
     #[must_use]
-    pub fn with(one: &[f64], other: &[f64], confidence: f64, bootstrap: &mut Bootstrap) -> Option<Paired> {
-        assert_eq!(one.len(), other.len(), "pairs have two sides");
-        let differences: Vec<f64> = one.iter().zip(other).map(|(one, other)| one - other).collect();
-        let moments = Moments::of(&differences);
-        Some(Paired {
-            moments,
-            confidence,
-            student: Some(moments.interval(confidence)?),
-            bootstrap: bootstrap.mean(&differences, confidence),
-            signs: signs(&differences),
-            effect: effect(&moments),
-        })
+    pub fn of_each(
+        measures: &[(Vec<f64>, Vec<f64>)],
+        confidence: f64,
+        bootstrap: &mut Bootstrap,
+    ) -> Vec<Option<Paired>> {
+        let differences = |(one, other): &(Vec<f64>, Vec<f64>)| -> Vec<f64> {
+            assert_eq!(one.len(), other.len(), "pairs have two sides");
+            one.iter().zip(other).map(|(one, other)| one - other).collect()
+        };
+        let differences: Vec<Vec<f64>> = measures.iter().map(differences).collect();
+        let intervals = bootstrap.means(&differences, confidence);
+        let paired = |(differences, bootstrap): (&Vec<f64>, Option<Interval>)| {
+            let moments = Moments::of(differences);
+            Some(Paired {
+                moments,
+                confidence,
+                student: Some(moments.interval(confidence)?),
+                bootstrap,
+                signs: signs(differences),
+                effect: effect(&moments),
+            })
+        };
+        differences.iter().zip(intervals).map(paired).collect()
     }
 
     /// Whether the interval leaves no doubt about the sign of the difference.
