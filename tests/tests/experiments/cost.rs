@@ -127,10 +127,15 @@ fn simulations(folder: &Folder) -> Duration {
     spent
 }
 
-/// What a cell costs beside its simulation, in microseconds.
-fn cost_of_a_cell(folder: &Folder, cells: u32) -> f64 {
-    let alone = simulations(folder);
-    let swept = time_of(folder, "sweep mine.ron --out out --jobs 1 --quiet");
+/// What a cell costs beside its simulation, in microseconds: by the fastest of so many rounds, in turns, as what else a machine does
+/// only ever adds.
+fn cost_of_a_cell(folder: &Folder, cells: u32, rounds: u32) -> f64 {
+    let (mut alone, mut swept) = (Duration::MAX, Duration::MAX);
+    for _ in 0..rounds {
+        alone = alone.min(simulations(folder));
+        let _ = std::fs::remove_dir_all(folder.path("out"));
+        swept = swept.min(time_of(folder, "sweep mine.ron --out out --jobs 1 --quiet"));
+    }
     let cost = (swept.as_secs_f64() - alone.as_secs_f64()) * 1e6 / f64::from(cells);
     said(&format!("{cells} cells: {swept:.2?} for the sweep, {alone:.2?} for its simulations, {cost:.1} us a cell"));
     cost
@@ -198,7 +203,7 @@ fn merge(folder: &Folder, cells: u32) -> Duration {
 #[test]
 fn what_a_cell_costs_does_not_depend_on_how_many_there_are() {
     let folder = Folder::with(&experiment(5, 40));
-    assert!(cost_of_a_cell(&folder, 400) < 2_000.0, "microseconds a cell");
+    assert!(cost_of_a_cell(&folder, 400, 1) < 2_000.0, "microseconds a cell");
     let spent = merge(&Folder::with(&experiment(20, 250)), 10_000);
     assert!(spent < Duration::from_secs(15), "{spent:?}");
 }
@@ -206,7 +211,7 @@ fn what_a_cell_costs_does_not_depend_on_how_many_there_are() {
 #[test]
 #[ignore = "for a release build on an idle machine"]
 fn ten_thousand_small_cells_cost_at_most_fifty_microseconds_each() {
-    let cost = cost_of_a_cell(&Folder::with(&experiment(50, 100)), 10_000);
+    let cost = cost_of_a_cell(&Folder::with(&experiment(50, 100)), 10_000, 5);
     assert!(cost <= 50.0, "{cost:.1} microseconds a cell");
 }
 
@@ -242,8 +247,10 @@ fn two_jobs_are_nearly_twice_as_fast_as_one() {
         folder.shown(&format!("sweep mine.ron --out out --jobs {jobs} --quiet"));
         start.elapsed().as_secs_f64()
     };
-    let best = |times: [f64; 3]| times.into_iter().fold(f64::INFINITY, f64::min);
-    let (one, two) = (best([1; 3].map(once)), best([2; 3].map(once)));
+    let (mut one, mut two) = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..5 {
+        (one, two) = (one.min(once(1)), two.min(once(2)));
+    }
     let ratio = one / two;
     said(&format!("10,000 cells: {one:.2} s by one job, {two:.2} s by two, {ratio:.2} times as fast"));
     assert!(ratio >= 1.9, "{ratio:.2} times as fast");
