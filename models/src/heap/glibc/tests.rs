@@ -318,6 +318,18 @@ fn a_full_arena_lets_the_main_one_serve() {
 }
 
 #[test]
+fn calloc_writes_all_pages_of_a_block_that_is_used_again() {
+    let mut program = program();
+    let at = program.malloc(12 << 10);
+    program.malloc(1);
+    program.free(at);
+    // Nobody wrote to the block itself: what is resident are the headers in front of it and behind it.
+    assert_eq!(program.memory.resident_pages(at, 12 << 10), 2);
+    let again = program.heap.calloc(ThreadId(0), 3, 4 << 10, &mut program.memory);
+    assert_eq!((again, program.memory.resident_pages(at, 12 << 10)), (Ok(at), 4));
+}
+
+#[test]
 fn tunables_change_what_they_name() {
     let mut no_cache = with(&GlibcOptions { tcache_count: 0, ..GlibcOptions::default() });
     let at = no_cache.malloc(100);
