@@ -226,29 +226,30 @@ impl Call {
     pub fn asked(&self) -> [u64; 5] {
         const NO_SLOT: u64 = 1 << 32;
         let at = |slot: Slot| u64::from(slot.0);
-        let [place, rest @ ..] = match *self {
-            Call::Request(Request::Malloc { slot, bytes, touch, life, freed_by }) => {
-                // A life of 0 is one too.
-                let life = life.map_or(0, |life| life.0.saturating_add(1));
-                [slot.map_or(NO_SLOT, at), bytes, touch, life, freed_by.0.into()]
-            }
-            Call::Request(Request::Calloc { slot, count, bytes, touch }) => [at(slot), bytes, touch, count, 0],
-            Call::Request(Request::AlignedAlloc { slot, align, bytes, touch }) => [at(slot), bytes, touch, align, 0],
-            Call::Request(Request::Realloc { slot, bytes, touch }) => [at(slot), bytes, touch, 0, 0],
-            Call::Request(Request::Mmap { slot, bytes }) => [at(slot), bytes, 0, 0, 0],
-            Call::Request(Request::Take { slot, frames }) => [at(slot), frames, 0, 0, 0],
-            Call::Request(
+        let mut words = [0; 5];
+        if let Call::Request(request) = *self {
+            words = match request {
+                Request::Malloc { slot, bytes, touch, life, freed_by } => {
+                    // A life of 0 is one too.
+                    let life = life.map_or(0, |life| life.0.saturating_add(1));
+                    [slot.map_or(NO_SLOT, at), bytes, touch, life, freed_by.0.into()]
+                }
+                Request::Calloc { slot, count, bytes, touch } => [at(slot), bytes, touch, count, 0],
+                Request::AlignedAlloc { slot, align, bytes, touch } => [at(slot), bytes, touch, align, 0],
+                Request::Realloc { slot, bytes, touch } => [at(slot), bytes, touch, 0, 0],
+                Request::Mmap { slot, bytes } => [at(slot), bytes, 0, 0, 0],
+                Request::Take { slot, frames } => [at(slot), frames, 0, 0, 0],
                 Request::Free { slot }
                 | Request::Touch { slot }
                 | Request::Give { slot }
                 | Request::Munmap { slot }
-                | Request::DontNeed { slot },
-            ) => [at(slot), 0, 0, 0, 0],
-            Call::Request(Request::Spawn { group }) => [group.into(), 0, 0, 0, 0],
-            _ => [0; 5],
-        };
-        let [bytes, touch, more, freed_by] = rest;
-        [(self.kind() as u64) << 56 | place, bytes, touch, more, freed_by]
+                | Request::DontNeed { slot } => [at(slot), 0, 0, 0, 0],
+                Request::Spawn { group } => [group.into(), 0, 0, 0, 0],
+                Request::Sleep | Request::Exit | Request::EndThread => words,
+            };
+        }
+        words[0] |= (self.kind() as u64) << 56;
+        words
     }
 
     /// What kind of call it is.

@@ -29,7 +29,7 @@ const KEPT_MOST: usize = 1 << 24;
 /// When `confidence` is not between 0 and 1.
 #[must_use]
 pub fn bootstrap_mean(values: &[f64], confidence: f64, seed: u64) -> Option<Interval> {
-    Bootstrap::new(seed).means(&[values.to_vec()], confidence)[0]
+    Bootstrap::new(seed).intervals(&[values], confidence)[0]
 }
 
 /// Bootstraps under one seed. Sets of values of equal size have the same draws, which are made once for all of them.
@@ -53,8 +53,9 @@ impl Bootstrap {
     ///
     /// # Panics
     /// When `confidence` is not between 0 and 1.
-    pub fn means(&mut self, sets: &[Vec<f64>], confidence: f64) -> Vec<Option<Interval>> {
+    pub fn intervals(&mut self, sets: &[impl AsRef<[f64]>], confidence: f64) -> Vec<Option<Interval>> {
         assert!(confidence > 0.0 && confidence < 1.0, "a confidence is between 0 and 1, found {confidence}");
+        let sets: Vec<&[f64]> = sets.iter().map(AsRef::as_ref).collect();
         let mut intervals = Vec::with_capacity(sets.len());
         for sets in sets.chunk_by(|one, next| one.len() == next.len()).flat_map(|equal| equal.chunks(TOGETHER)) {
             if sets[0].len() < 2 {
@@ -135,7 +136,7 @@ fn draw<P: Place>(coins: &mut Coins, values: usize, block: &mut [P]) {
 }
 
 /// The first values of all sets, then the second ones.
-fn rows(sets: &[Vec<f64>]) -> Vec<Row> {
+fn rows(sets: &[&[f64]]) -> Vec<Row> {
     let row = |place: usize| {
         let mut row = [0.0; TOGETHER];
         for (number, set) in row.iter_mut().zip(sets) {
@@ -210,10 +211,9 @@ mod tests {
         let mut bootstrap = Bootstrap::new(3);
         // Nine of five values are more than are drawn from together.
         let five = (0..9).map(|at| &values[at * 5..][..5]);
-        let sets: Vec<Vec<f64>> =
-            five.chain([&values[..40], &values[..1], &values[5..10], &values]).map(<[f64]>::to_vec).collect();
+        let sets: Vec<&[f64]> = five.chain([&values[..40], &values[..1], &values[5..10], &values]).collect();
         let expected: Vec<_> = sets.iter().map(|set| (set.len() > 1).then(|| plain(set))).collect();
-        assert_eq!(bootstrap.means(&sets, 0.95), expected);
+        assert_eq!(bootstrap.intervals(&sets, 0.95), expected);
         assert!(values.len() * RESAMPLES as usize > KEPT_MOST);
     }
 

@@ -34,8 +34,7 @@ impl Paired {
     /// When there are not as many of one as of the other, or `confidence` is not between 0 and 1.
     #[must_use]
     pub fn of(one: &[f64], other: &[f64], confidence: f64, seed: u64) -> Option<Paired> {
-        let pairs = [(one.to_vec(), other.to_vec())];
-        Paired::of_each(&pairs, confidence, &mut Bootstrap::new(seed)).swap_remove(0)
+        Paired::of_each(&[(one, other)], confidence, &mut Bootstrap::new(seed)).swap_remove(0)
     }
 
     /// The same of each of several measures, with a bootstrap that serves them all.
@@ -43,17 +42,18 @@ impl Paired {
     /// # Panics
     /// As [`Paired::of`].
     #[must_use]
-    pub fn of_each(
-        measures: &[(Vec<f64>, Vec<f64>)],
+    pub fn of_each<Values: AsRef<[f64]>>(
+        measures: &[(Values, Values)],
         confidence: f64,
         bootstrap: &mut Bootstrap,
     ) -> Vec<Option<Paired>> {
-        let differences = |(one, other): &(Vec<f64>, Vec<f64>)| -> Vec<f64> {
+        let differences = |(one, other): &(Values, Values)| -> Vec<f64> {
+            let (one, other) = (one.as_ref(), other.as_ref());
             assert_eq!(one.len(), other.len(), "pairs have two sides");
             one.iter().zip(other).map(|(one, other)| one - other).collect()
         };
         let differences: Vec<Vec<f64>> = measures.iter().map(differences).collect();
-        let intervals = bootstrap.means(&differences, confidence);
+        let intervals = bootstrap.intervals(&differences, confidence);
         let paired = |(differences, bootstrap): (&Vec<f64>, Option<Interval>)| {
             let moments = Moments::of(differences);
             Some(Paired {
